@@ -45,7 +45,7 @@ using CollectorFactory = std::function<Result<std::unique_ptr<Collector>>(Collec
 
 // A connector that is linked in. The manifest is found by id.
 struct BuiltinConnector {
-  std::string id;  // "coinbase": the folder's name and the manifest's id
+  std::string id;  // the folder's name and the manifest's id
   CollectorFactory collector;
   MapperFactory mapper;
 };

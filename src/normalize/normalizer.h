@@ -17,7 +17,7 @@
 namespace utp {
 
 struct NormalizerOptions {
-  std::string source_id;  // "coinbase.us1"
+  std::string source_id;  // "venue.us1"
   std::string realm = "prod";
   std::string region = "local";
   std::int64_t lateness_ns = 5'000'000'000;     // watermark = highest event time less this
@@ -48,7 +48,7 @@ class EventBatch {
   std::size_t size() const { return entries_.size(); }
   std::size_t bytes() const { return buffer_.size(); }
   std::span<const Entry> entries() const { return entries_; }
-  std::string_view key(const Entry& e) const { return std::string_view(buffer_).substr(e.value_offset + e.key_offset, e.key_size); }
+  std::string_view key(const Entry& e) const { return value(e).substr(e.key_offset, e.key_size); }
   std::string_view value(const Entry& e) const { return std::string_view(buffer_).substr(e.value_offset, e.value_size); }
 
  private:
