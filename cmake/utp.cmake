@@ -15,8 +15,12 @@ if(UTP_SANITIZE)
   endif()
 endif()
 
+if(UTP_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 find_program(UTP_MOLD mold)
-if(UTP_MOLD)
+if(UTP_MOLD AND NOT UTP_FUZZ)
   add_link_options(-fuse-ld=mold)
 endif()
 find_program(UTP_CCACHE ccache)
