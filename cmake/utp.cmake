@@ -2,8 +2,14 @@
 
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND UTP_MARCH)
   add_compile_options(-march=${UTP_MARCH})
+  if(UTP_MARCH STREQUAL "x86-64-v3")
+    add_compile_options(-mpclmul)  # every such machine has it, and simdjson's header picks its slow fallback without it
+  endif()
 endif()
 add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-Wno-restrict)  # false reports on "text" + std::string, GCC bug 105651
+endif()
 if(UTP_SANITIZE)
   add_compile_options(-fsanitize=${UTP_SANITIZE} -fno-omit-frame-pointer)
   if(UTP_SANITIZE MATCHES "undefined")
@@ -25,8 +31,10 @@ if(UTP_MOLD AND NOT UTP_FUZZ)
 endif()
 find_program(UTP_CCACHE ccache)
 if(UTP_CCACHE)
-  set(CMAKE_C_COMPILER_LAUNCHER ${UTP_CCACHE})
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${UTP_CCACHE})
+  # Paths relative to the checkout, so that a fresh clone finds what another one compiled.
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${UTP_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
 
 find_package(Threads REQUIRED)

@@ -65,7 +65,7 @@ def run_gtest(program, names, env):
             culprit = ran[-1] if ran else remaining[0]
             for name in ran[:-1]:
                 state = "passed" if name in ok else "skipped" if name in skipped else "failed"
-                results.append((name, state, "see output above the crash", 0.0))
+                results.append((name, state, "see the crash of this program" if state == "failed" else "", 0.0))
             results.append((culprit, "failed", f"the program ended with {code} in this test\n{output[-6000:]}",
                             time.monotonic() - started))
             remaining = [n for n in remaining if n not in set(ran) | {culprit}]
@@ -117,6 +117,10 @@ def run_script(path, pattern, env):
     except subprocess.TimeoutExpired as late:
         out, err, status = (late.stdout or b"").decode(), "timeout", "timeout"
     results = [tuple(json.loads(line[2:])) for line in out.splitlines() if line.startswith("@@")]
+    for line in out.splitlines():
+        if line.startswith("REPORT ") and results:
+            name, state, text, seconds = results[-1]
+            results[-1] = (name, state, (text + "\n" if text else "") + line[len("REPORT "):], seconds)
     if status != 0:
         results.append((f"{path.name}.exit", "failed", f"exit {status}\n{err[-4000:]}", 0.0))
     return results

@@ -70,7 +70,7 @@ def check(root):
             continue
         lines = text.splitlines()
         name = path.as_posix()
-        is_test = path.stem.endswith("_test") or path.stem in ("contract_suite", "bus_child") or "test" in path.stem.split("_")
+        is_test = path.stem.endswith("_test") or path.stem == "contract_suite" or path.stem.endswith("_child") or "test" in path.stem.split("_")
         for number, line in enumerate(lines, 1):
             if SECRETS.search(line) and not name.endswith("tidy.py"):
                 say(path, number, "secret", "looks like a secret")
@@ -84,8 +84,6 @@ def check(root):
         if len(lines) > LINES_MAX and not is_test:
             say(path, len(lines), "length", f"{len(lines)} lines, {LINES_MAX} at most: two ideas?")
         for number, line in enumerate(lines, 1):
-            if len(line) > 130 and "http" not in line and "R\"" not in line and not is_test:
-                say(path, number, "width", f"{len(line)} columns, 130 at most")
             found = re.match(r'#include "([^"]+)"', line)
             if not found or folder is None:
                 continue
@@ -105,7 +103,7 @@ def check(root):
                 code = line.lower()
                 if re.search(VENUES, code):
                     say(path, number, "venue", "names of venues belong under connectors/")
-                if re.search(TECHNOLOGIES, code):
+                if re.search(TECHNOLOGIES, code) and not name.startswith("src/store/ddl"):  # SQL dialects are named there
                     say(path, number, "technology", "names of bus and store technologies belong under drivers/")
     return findings
 

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "connector/frame.h"
+#include "connector/limits.h"
 #include "connector/mapper.h"
 #include "core/clock.h"
 #include "core/result.h"
@@ -28,7 +30,10 @@ struct CollectorContext {
   std::string ca_file;          // extra trust root for TLS, "" = the system's
   const Clock* clock = nullptr; // outlives the collector
   std::uint64_t seed = 0;       // for jitter, and for generators
-  const SymbolMap* symbols = nullptr;
+  SymbolMap* symbols = nullptr; // this collector's own, outlives it; may be null
+  RateLimits rates;             // the manifest's; a collector that connects keeps them
+  LinkLimits link;
+  std::map<std::string, std::string> secrets;  // by the manifest's name; never logged, never put into a frame
 };
 
 class Collector {

@@ -45,6 +45,12 @@ class MapperOutput {
   // This frame (or a part of it) cannot be understood: to the DLQ with its bytes. `path` is a JSON Pointer into the frame.
   virtual void reject(std::string_view code, std::string_view path, std::string_view message) = 0;
 
+  // The same where the event type is known: to that topic's dead letters.
+  virtual void reject_event(std::uint32_t route, std::string_view code, std::string_view path, std::string_view message) {
+    (void)route;
+    reject(code, path, message);
+  }
+
   // Data is missing on this stream (a jump in a counter, a checksum that failed): becomes system/gap/v1.
   virtual void gap(std::string_view event_type, std::string_view symbol, std::string_view reason, std::uint64_t missed) = 0;
 

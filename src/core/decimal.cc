@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/digits.h"
+
 namespace utp {
 namespace {
 
@@ -121,7 +123,7 @@ std::optional<Decimal> Decimal::parse(std::string_view text) {
 std::optional<Decimal> Decimal::from_double(double value) {
   if (!std::isfinite(value)) return std::nullopt;
   std::array<char, 32> text;
-  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::scientific);
   if (error != std::errc{}) return std::nullopt;
   return parse({text.data(), static_cast<std::size_t>(end - text.data())});
 }
@@ -157,26 +159,23 @@ char* Decimal::write(char* out) const {
     value = ~value + 1;
   }
   if (exponent_ >= 0) {
-    out = std::to_chars(out, out + 20, value).ptr;
+    out = write_unsigned(out, value);
     for (int i = 0; i < exponent_; ++i) *out++ = '0';
     return out;
   }
-  std::array<char, 20> digits;
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-  const int count = static_cast<int>(end - digits.data());
-  const int integer_digits = count + exponent_;
-  if (integer_digits <= 0) {
-    *out++ = '0';
-    *out++ = '.';
-    for (int i = integer_digits; i < 0; ++i) *out++ = '0';
-    std::memcpy(out, digits.data(), static_cast<std::size_t>(count));
-    return out + count;
+  const int count = count_digits(value);
+  const int whole = count + exponent_;
+  if (whole > 0) {
+    // All digits, then the fraction one place on.
+    write_padded(out, value, count);
+    std::memmove(out + whole + 1, out + whole, static_cast<std::size_t>(-exponent_));
+    out[whole] = '.';
+    return out + count + 1;
   }
-  std::memcpy(out, digits.data(), static_cast<std::size_t>(integer_digits));
-  out += integer_digits;
+  *out++ = '0';
   *out++ = '.';
-  std::memcpy(out, digits.data() + integer_digits, static_cast<std::size_t>(count - integer_digits));
-  return out + (count - integer_digits);
+  for (int i = whole; i < 0; ++i) *out++ = '0';
+  return write_padded(out, value, count);
 }
 
 std::string Decimal::to_string() const {

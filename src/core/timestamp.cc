@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "core/digits.h"
+
 namespace utp {
 namespace {
 
@@ -54,14 +56,6 @@ int digits(std::string_view text, std::size_t pos, std::size_t count) {
     value = value * 10 + (text[i] - '0');
   }
   return value;
-}
-
-char* write_digits(char* out, unsigned value, int count) {
-  for (int i = count - 1; i >= 0; --i) {
-    out[i] = static_cast<char>('0' + value % 10);
-    value /= 10;
-  }
-  return out + count;
 }
 
 std::optional<std::int64_t> parse_date(std::string_view text) {
@@ -168,19 +162,19 @@ char* Timestamp::write(char* out) const {
   }
   const Civil date = civil_from_days(days);
   const auto second_of_day = static_cast<unsigned>(rest / kSecond);
-  out = write_digits(out, static_cast<unsigned>(date.year), 4);
+  out = write_padded(out, static_cast<unsigned>(date.year), 4);
   *out++ = '-';
-  out = write_digits(out, date.month, 2);
+  out = write_padded(out, date.month, 2);
   *out++ = '-';
-  out = write_digits(out, date.day, 2);
+  out = write_padded(out, date.day, 2);
   *out++ = 'T';
-  out = write_digits(out, second_of_day / 3'600, 2);
+  out = write_padded(out, second_of_day / 3'600, 2);
   *out++ = ':';
-  out = write_digits(out, second_of_day / 60 % 60, 2);
+  out = write_padded(out, second_of_day / 60 % 60, 2);
   *out++ = ':';
-  out = write_digits(out, second_of_day % 60, 2);
+  out = write_padded(out, second_of_day % 60, 2);
   *out++ = '.';
-  out = write_digits(out, static_cast<unsigned>(rest % kSecond), 9);
+  out = write_padded(out, static_cast<unsigned>(rest % kSecond), 9);
   *out++ = 'Z';
   return out;
 }

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/byte_buffer.h"
 #include "model/event.h"
 
 namespace utp {
@@ -49,11 +50,11 @@ class EventBatch {
   std::size_t bytes() const { return buffer_.size(); }
   std::span<const Entry> entries() const { return entries_; }
   std::string_view key(const Entry& e) const { return value(e).substr(e.key_offset, e.key_size); }
-  std::string_view value(const Entry& e) const { return std::string_view(buffer_).substr(e.value_offset, e.value_size); }
+  std::string_view value(const Entry& e) const { return {buffer_.data() + e.value_offset, e.value_size}; }
 
  private:
   friend class Normalizer;
-  std::string buffer_;          // envelopes back to back
+  ByteBuffer buffer_;           // envelopes back to back
   std::vector<Entry> entries_;
 };
 

@@ -1,5 +1,8 @@
 // Node: one compiled (sub)schema. A tree of nodes is what the schema compiler makes of a JSON Schema 2020-12 file in our
 // profile; the general validator walks it, a Plan is built from it, the generators and the compatibility checker read it.
+//
+// Nodes may refer to each other in circles (a recursive $ref), so none of the pointers between them owns: every node
+// lives as long as its Schema, or a copy of Schema::root_pointer().
 #pragma once
 
 #include <cstdint>
@@ -42,7 +45,12 @@ struct Node {
     std::string name;
     std::shared_ptr<const Node> node;
     bool required = false;
+    bool declared = true;  // false: only `required` names it, and `additional` judges its value
   };
+
+  // A $ref beside other keywords: this schema holds as well (a $ref alone is its target's node). Never a circle, and a
+  // node with `ref` has no items, no additional and no property schemas of its own.
+  std::shared_ptr<const Node> ref;
 
   bool never = false;  // the schema `false`: nothing is valid
   std::uint8_t types = kTypeAny;
@@ -58,7 +66,7 @@ struct Node {
   std::string pattern_text;
   Format format = Format::kNone;
 
-  std::vector<Property> properties;         // in the file's order; names in `required` without a schema have node == any
+  std::vector<Property> properties;         // in the file's order; names that only `required` has come last, with node == any
   std::shared_ptr<const Node> additional;   // null = anything allowed; never = closed
 
   std::shared_ptr<const Node> items;  // null = anything

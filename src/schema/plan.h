@@ -78,6 +78,7 @@ class Plan {
 
  private:
   Plan();
+  friend struct PlanAccess;  // the normalizer's and event reader's way to the same scanner and writer
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -2,6 +2,7 @@
 // validator: any legal JSON, any shape, over simdjson. Events take the faster way of a Plan (schema/plan.h).
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,14 +19,25 @@ struct Violation {
   std::string message;  // what was found, what was expected
 };
 
+// What the keyword `format` does. In the standard dialect it is an annotation unless a validator is told otherwise; in
+// our profile it is asserted.
+enum class Formats : std::uint8_t {
+  // Asserted where the schema is ours ($id "utp://...", an x-utp annotation, or no $schema); in a schema that names the
+  // standard dialect and nothing of ours, `format` is refused, because its author may mean either.
+  kByProfile,
+  kAsserted,
+  kAnnotation,  // of any name
+};
+
 class Schema {
  public:
   // `text` is the schema file's bytes; `origin` (a file name) goes into errors. A keyword outside the profile, an unknown
   // format, a pattern that cannot run in linear time, a remote $ref, a number that Decimal cannot hold: refused, with
   // the JSON Pointer in the message.
-  static Result<Schema> compile(std::string_view text, std::string_view origin);
+  static Result<Schema> compile(std::string_view text, std::string_view origin, Formats formats = Formats::kByProfile);
 
-  // True when `json` (UTF-8, need not be padded) is valid. Thread-safe; allocates a parser per thread.
+  // True when `json` (UTF-8, need not be padded) is valid. Two members of one name in an object, lone surrogates and
+  // nesting deeper than 512 levels are bad syntax here (code "json"). Thread-safe; allocates a parser per thread.
   bool validate(std::string_view json, Violation& violation) const;
 
   const Node& root() const { return *root_; }

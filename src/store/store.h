@@ -32,6 +32,7 @@ struct RowError {
 struct WriteResult {
   std::size_t inserted = 0;
   std::size_t duplicates = 0;
+  std::vector<std::size_t> duplicate_indexes;  // of the duplicates, into the span, in no order
   std::vector<RowError> errors;
 };
 

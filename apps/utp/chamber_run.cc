@@ -1,0 +1,273 @@
+#include "apps/utp/chamber_run.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "apps/utp/catalog.h"
+#include "apps/utp/chamber_bus.h"
+#include "apps/utp/locate.h"
+#include "apps/utp/ports.h"
+#include "apps/utp/status_json.h"
+
+namespace utp::app {
+namespace {
+
+constexpr std::int64_t kDrainTurnNs = 250'000'000;
+
+Error placed(const std::string& place, Error error) {
+  if (!place.empty() && error.message.find(place) == std::string::npos) error.message = place + ": " + error.message;
+  return error;
+}
+
+std::uint64_t drawn_seed() {
+  std::random_device device;
+  return ((static_cast<std::uint64_t>(device()) << 32) | device()) >> 11;  // fits the configuration's range
+}
+
+void set_limits(const std::map<std::string, double>& limits, RateLimits& rates) {
+  for (const auto& [name, value] : limits) {
+    if (name == "connections_per_minute") rates.connections_per_minute = value;
+    else if (name == "messages_per_second") rates.messages_per_second = value;
+    else if (name == "subscriptions_per_connection") rates.subscriptions_per_connection = static_cast<std::uint32_t>(value);
+    else if (name == "events_per_second") rates.events_per_second = value;
+  }
+}
+
+}  // namespace
+
+ChamberRun::ChamberRun(Chamber chamber, const Clock& clock, std::int64_t started_ns, Registry registry)
+    : chamber_(std::move(chamber)), clock_(clock), started_ns_(started_ns), started_(clock.now()), registry_(std::move(registry)) {}
+
+ChamberRun::~ChamberRun() {
+  for (auto& instance : instances_) instance->stop();
+  if (runner_) (void)runner_->stop();
+}
+
+Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberRunOptions options, const Clock& clock, std::int64_t started_ns) {
+  UTP_TRY(Registry registry, load_registry(chamber.schema_dirs));
+  std::unique_ptr<ChamberRun> run(new ChamberRun(std::move(chamber), clock, started_ns, std::move(registry)));
+  UTP_CHECK(run->check_topics());
+  UTP_TRY(auto bus, open_bus(run->chamber_.bus, clock, true, options.keep_unread));
+  ChamberBusOptions bus_options;
+  bus_options.topics = run->chamber_.topics;
+  bus_options.record_acknowledged = options.record_acknowledged;
+  UTP_TRY(run->bus_, make_chamber_bus(std::move(bus), std::move(bus_options)));
+  if (options.connectors) {
+    std::string names;
+    for (const ConnectorConfig& config : run->chamber_.connectors) {
+      names += (names.empty() ? "" : ", ") + config.source_id();
+      if (options.only_instance.empty() || options.only_instance == config.source_id()) UTP_CHECK(run->add_instance(config));
+    }
+    if (run->instances_.empty()) {
+      return fail(Code::kInvalidArgument, fmt::format("{}: there is no enabled connector \"{}\"; there are {}", run->chamber_.file, options.only_instance, names));
+    }
+  }
+  if (options.persister) UTP_CHECK(run->add_persister());
+  return run;
+}
+
+Status ChamberRun::check_topics() const {
+  for (const TopicConfig& topic : chamber_.topics) {
+    if (const auto plan = find_event_type(registry_, topic.event_type); !plan) return fail(placed(topic.place, plan.error()));
+  }
+  return {};
+}
+
+Status ChamberRun::add_instance(const ConnectorConfig& config) {
+  auto manifest = find_manifest(config.id, chamber_.connector_dirs, registry_);
+  if (!manifest) return fail(placed(config.place, manifest.error()));
+  InstanceOptions o;
+  o.manifest = *std::move(manifest);
+  o.source_id = config.source_id();
+  o.realm = chamber_.realm;
+  o.region = chamber_.region;
+  o.channels = config.streams;
+  o.symbols = config.symbols;
+  o.endpoint = config.endpoint;
+  o.settings_json = config.settings_json;
+  o.ca_file = config.ca_file;
+  set_limits(config.limits, o.manifest.rates);
+  if (config.lateness_ns) o.manifest.lateness_ns = *config.lateness_ns;
+  if (config.stale_ns) {
+    for (Manifest::Channel& channel : o.manifest.channels) channel.stale_after_ns = *config.stale_ns;
+  }
+  o.seed = config.seed.value_or(drawn_seed());
+  if (!config.seed) log::info("seed", {{"connector", o.source_id}, {"seed", std::to_string(o.seed)}});
+  auto secrets = o.manifest.read_secrets([](const char* name) -> const char* { return std::getenv(name); });
+  if (!secrets) return fail(placed(config.place, secrets.error()));
+  o.secrets = *std::move(secrets);
+  o.publisher.durability = chamber_.durability;
+  o.publisher.interval_ns = chamber_.interval_ns;
+  o.dead_letter_overflow_file = fmt::format("{}/{}.overflow.jsonl", chamber_.data_dir, o.source_id);
+  const BuiltinConnector* builtin = find_builtin(o.manifest);
+  if (!builtin && o.manifest.entry == Manifest::Entry::kBuiltin) {
+    return fail(Code::kUnsupported, fmt::format("{}: the entry \"builtin:{}\" is not in this program; link it into a program of its own, or use exec:",
+                                                o.manifest.file, o.manifest.builtin));
+  }
+  auto instance = ConnectorInstance::create(std::move(o), builtin, registry_, clock_, *bus_);
+  if (!instance) return fail(placed(config.place, instance.error()));
+  instances_.push_back(*std::move(instance));
+  return {};
+}
+
+Status ChamberRun::add_persister() {
+  UTP_TRY(auto store, open_store(chamber_.store, true));
+  store_ = std::make_unique<CountingStore>(std::move(store), clock_);
+  PersisterOptions o;
+  o.patterns = {fmt::format("utp.{}.>", chamber_.realm)};
+  o.group = chamber_.persister.group;
+  o.batch_events_max = chamber_.persister.batch_events;
+  o.batch_bytes_max = chamber_.persister.batch_bytes;
+  o.batch_wait_ms = chamber_.persister.batch_ns / 1'000'000;
+  o.dead_letter_durability = chamber_.durability;
+  o.dead_letters.source_id = "persister." + chamber_.persister.group;
+  o.dead_letters.realm = chamber_.realm;
+  o.dead_letters.region = chamber_.region;
+  o.dead_letters.overflow = overflow_file(fmt::format("{}/persister.overflow.jsonl", chamber_.data_dir), 64u << 20);
+  UTP_TRY(persister_, Persister::create(*bus_, *store_, registry_, clock_, std::move(o)));
+  runner_ = std::make_unique<PersisterRunner>(*persister_, clock_);
+  return {};
+}
+
+void ChamberRun::start() {
+  if (runner_) runner_->start();
+  for (auto& instance : instances_) instance->start();
+  state_ = "up";
+}
+
+bool ChamberRun::finished() const {
+  if (runner_ && state_ == "up" && !runner_->running()) return true;
+  return !instances_.empty() && std::all_of(instances_.begin(), instances_.end(), [](const auto& i) { return i->finished(); });
+}
+
+ChamberStatus ChamberRun::status() {
+  ChamberStatus s;
+  s.state = state_;
+  s.detail = failure_;
+  s.time = clock_.now();
+  s.started = started_;
+  s.elapsed_ns = clock_.monotonic_ns() - started_ns_;
+  for (const auto& instance : instances_) {
+    InstanceStatus status = instance->status();
+    for (const auto& [type, count] : status.counts.events) {
+      if (count > 0) s.event_types[type].events += count;
+    }
+    s.events += status.counts.events_total;
+    s.dead_letters += status.dead_letters.letters;
+    if (s.state == "up" && (status.state == InstanceState::kDegraded || status.state == InstanceState::kDown)) {
+      s.state = "degraded";
+      s.detail = fmt::format("{}: {}", status.source_id, status.detail);
+    }
+    s.instances.push_back(std::move(status));
+  }
+  if (persister_) {
+    s.persister = persister_->stats();
+    for (const auto& [type, counts] : store_->counts()) s.event_types[type].stored = counts.stored;
+    s.stored = s.persister->stored;
+    s.duplicates = s.persister->duplicates;
+    s.dead_letters += s.persister->dead_letters.letters;
+    if (!s.persister->last_error.empty() && s.state == "up") {
+      s.state = "degraded";
+      s.detail = s.persister->last_error;
+    }
+    if (const std::int64_t first = store_->first_stored_ns(); first > 0) s.first_stored_ms = (first - started_ns_ + 999'999) / 1'000'000;
+  }
+  for (const char* suffix : {"", ".dlq"}) {
+    auto topics = bus_->stats(fmt::format("utp.{}.>{}", chamber_.realm, suffix));
+    if (!topics) continue;
+    for (TopicStats& topic : *topics) {
+      s.bus_messages += topic.messages;
+      s.bus_bytes += topic.bytes;
+      for (const GroupStats& group : topic.groups) {
+        if (group.group != chamber_.persister.group) continue;
+        s.lag += group.lag;
+        if (group.oldest_unread.ns > 0 && (s.oldest_unread.ns == 0 || group.oldest_unread < s.oldest_unread)) s.oldest_unread = group.oldest_unread;
+      }
+      s.topics.push_back(std::move(topic));
+    }
+  }
+  return s;
+}
+
+Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& while_waiting) {
+  state_ = "stopping";
+  std::vector<std::thread> stoppers;
+  for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
+  for (std::thread& stopper : stoppers) stopper.join();
+  if (!runner_) {
+    state_ = "stopped";
+    return {};
+  }
+  std::uint64_t progress = persister_->stats().messages;
+  std::int64_t deadline = clock_.monotonic_ns() + patience_ns;
+  bool drained = false;
+  while (runner_->running() && !(drained = runner_->drain(kDrainTurnNs)) && clock_.monotonic_ns() < deadline) {
+    if (while_waiting) while_waiting();
+    // A batch that waits to be tried again counts as read once; only commits are progress.
+    const PersisterStats stats = persister_->stats();
+    if (stats.messages != progress && stats.last_error.empty()) {
+      progress = stats.messages;
+      deadline = clock_.monotonic_ns() + patience_ns;
+    }
+  }
+  const PersisterStats stats = persister_->stats();
+  if (auto ended = runner_->stop(); !ended) {
+    state_ = "failed";
+    failure_ = ended.error().message;
+    return ended;
+  }
+  state_ = "stopped";
+  if (drained) return {};
+  failure_ = fmt::format("{}; {} messages stay on the bus and are stored at the next start",
+                         stats.last_error.empty() ? "the store took too long" : stats.last_error, status().lag);
+  return fail(Code::kUnavailable, failure_, true);
+}
+
+std::string to_json(const ChamberStatus& s, bool topics) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object().field("state", s.state);
+  if (!s.detail.empty()) json.field("detail", s.detail);
+  json.field("time", s.time).field("started", s.started).field("seconds", static_cast<double>(s.elapsed_ns / 1'000'000) / 1e3);
+  json.field("events", s.events).field("stored", s.stored).field("duplicates", s.duplicates).field("dlq", s.dead_letters).field("lag", s.lag);
+  json.key("first_stored_ms");
+  if (s.first_stored_ms) json.value(*s.first_stored_ms);
+  else json.null();
+  json.key("event_types").begin_object();
+  for (const auto& [type, counts] : s.event_types) {
+    json.key(type).begin_object().field("events", counts.events).field("stored", counts.stored).end_object();
+  }
+  json.end_object().key("connectors").begin_object();
+  for (const InstanceStatus& i : s.instances) {
+    json.key(i.source_id).begin_object().field("state", to_string(i.state)).field("events", i.counts.events_total).field("frames", i.counts.frames);
+    json.field("dlq", i.dead_letters.letters).field("gaps", i.counts.gaps).field("reconnects", i.reconnects).field("conflated", i.counts.conflated);
+    json.field("latency_p99_ms", static_cast<double>(i.counts.latency_p99_ns / 1000) / 1e3).key("event_types").begin_object();
+    for (const auto& [type, count] : i.counts.events) {
+      if (count > 0) json.field(type, count);
+    }
+    json.end_object().key("status").raw(to_json(i)).end_object();
+  }
+  json.end_object().key("bus").begin_object().field("messages", s.bus_messages).field("bytes", s.bus_bytes);
+  if (topics) {
+    json.key("topics");
+    write_topics(s.topics, json);
+  }
+  json.end_object();
+  if (s.persister) {
+    const PersisterStats& p = *s.persister;
+    json.key("persister").begin_object().field("messages", p.messages).field("batches", p.batches).field("retries", p.retries);
+    json.field("skipped", p.skipped).field("lost", p.lost).field("last_error", p.last_error);
+    json.key("last_commit");
+    if (p.last_commit.ns > 0) json.value(p.last_commit);
+    else json.null();
+    json.end_object();
+  }
+  json.end_object();
+  return out;
+}
+
+}  // namespace utp::app

@@ -1,0 +1,32 @@
+#include "apps/utp/command.h"
+
+namespace utp::app {
+
+void add_common_options(CLI::App& command, Context& context) {
+  command.add_flag("--json", context.common.json, "Results as JSON, for programs")->group("Common");
+  command.add_flag("-q,--quiet", context.common.quiet, "No notes and no progress, errors only")->group("Common");
+  command.add_option("--log-level", context.common.log_level, "What the log on standard error tells (default warn)")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->group("Common");
+  command.add_option("--color", context.common.color, "Colours and redrawing (default auto: on a terminal)")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->group("Common");
+}
+
+CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
+                      const std::string& examples) {
+  CLI::App* command = parent.add_subcommand(name, description);
+  command->set_help_flag("-h,--help", "This help")->group("Common");
+  add_common_options(*command, context);
+  if (!examples.empty()) command->footer("Examples:\n" + examples);
+  return command;
+}
+
+CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description) {
+  CLI::App* group = parent.add_subcommand(name, description);
+  group->set_help_flag("-h,--help", "This help")->group("Common");
+  group->require_subcommand(1);
+  return group;
+}
+
+}  // namespace utp::app

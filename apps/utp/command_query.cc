@@ -1,0 +1,228 @@
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "apps/utp/command.h"
+#include "apps/utp/exit_code.h"
+#include "apps/utp/locate.h"
+#include "apps/utp/ports.h"
+#include "core/hash.h"
+#include "core/json_writer.h"
+
+namespace utp::app {
+namespace {
+
+constexpr std::size_t kTableSampleRows = 200;  // column widths of a table are taken from so many rows
+
+struct QueryOptions {
+  PlaceOptions place;
+  std::string event_type, from, to, format, output;
+  std::vector<std::string> symbols, sources;
+  std::uint64_t limit = 0;
+  bool newest = false;
+};
+
+std::string csv_field(std::string text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  for (std::size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) text.insert(at, 1, '"');
+  return '"' + text + '"';
+}
+
+std::string plain(const QueryColumn& column, const Value& value) {
+  switch (value.kind) {
+    case Kind::kAbsent:
+    case Kind::kNull: return {};
+    case Kind::kBool: return value.as_bool() ? "true" : "false";
+    case Kind::kInteger: return std::to_string(value.as_integer());
+    case Kind::kDecimal: return value.as_decimal().to_string();
+    case Kind::kTime: return value.as_time().to_string();
+    case Kind::kText: return std::string(value.as_text());
+    case Kind::kArray: break;
+  }
+  return fmt::format("<{}>", column.name);
+}
+
+void append_json(const QueryColumn& column, const Value& value, JsonWriter& json) {
+  json.key(column.name);
+  switch (value.kind) {
+    case Kind::kBool: json.value(value.as_bool()); break;
+    case Kind::kInteger: json.value(value.as_integer()); break;
+    case Kind::kDecimal: json.value(value.as_decimal()); break;
+    case Kind::kTime: json.value(value.as_time()); break;
+    case Kind::kText:
+      if (column.type == ColumnType::kArray) json.raw(value.as_text());
+      else json.value(value.as_text());
+      break;
+    default: json.null();
+  }
+}
+
+// Writes rows in one of the formats; memory does not grow with their number.
+class RowWriter {
+ public:
+  RowWriter(Output& out, std::string format, std::span<const QueryColumn> columns, bool color)
+      : out_(out), format_(std::move(format)), columns_(columns.begin(), columns.end()), color_(color) {}
+
+  Status begin() {
+    if (format_ == "csv") {
+      std::string line;
+      for (const QueryColumn& c : columns_) line += (line.empty() ? "" : ",") + csv_field(c.name);
+      return out_.write(line + "\n");
+    }
+    return format_ == "json" ? out_.write("[") : Status{};
+  }
+
+  Status row(std::span<const Value> values) {
+    line_.clear();
+    if (format_ == "table") return table_row(values);
+    if (format_ == "csv") {
+      for (std::size_t c = 0; c < columns_.size(); ++c) {
+        if (c > 0) line_ += ',';
+        line_ += csv_field(plain(columns_[c], values[c]));
+      }
+    } else {
+      if (format_ == "json") line_ = rows_ == 0 ? "\n" : ",\n";
+      JsonWriter json(line_);
+      json.begin_object();
+      for (std::size_t c = 0; c < columns_.size(); ++c) append_json(columns_[c], values[c], json);
+      json.end_object();
+    }
+    if (format_ != "json") line_ += '\n';
+    ++rows_;
+    return out_.write(line_);
+  }
+
+  Status end() {
+    if (format_ == "json") return out_.write(rows_ == 0 ? "]\n" : "\n]\n");
+    return format_ == "table" ? flush_sample() : Status{};
+  }
+  std::uint64_t rows() const { return rows_; }
+
+ private:
+  Status table_row(std::span<const Value> values) {
+    ++rows_;
+    std::vector<std::string> cells;
+    for (std::size_t c = 0; c < columns_.size(); ++c) cells.push_back(plain(columns_[c], values[c]));
+    if (!widths_.empty()) return print(cells);
+    sample_.push_back(std::move(cells));
+    return sample_.size() < kTableSampleRows ? Status{} : flush_sample();
+  }
+
+  Status flush_sample() {
+    if (!widths_.empty()) return {};
+    std::vector<std::string> header;
+    for (const QueryColumn& c : columns_) {
+      header.push_back(c.name);
+      widths_.push_back(display_width(c.name));
+    }
+    for (const auto& cells : sample_) {
+      for (std::size_t c = 0; c < cells.size(); ++c) widths_[c] = std::max(widths_[c], std::min<std::size_t>(display_width(cells[c]), 48));
+    }
+    heading_ = true;
+    UTP_CHECK(print(header));
+    heading_ = false;
+    for (const auto& cells : sample_) UTP_CHECK(print(cells));
+    sample_.clear();
+    return {};
+  }
+
+  Status print(const std::vector<std::string>& cells) {
+    std::string line;
+    for (std::size_t c = 0; c < cells.size(); ++c) {
+      const std::string cell = clipped(cells[c], widths_[c]);
+      const std::string pad(widths_[c] - display_width(cell), ' ');
+      const ColumnType type = columns_[c].type;
+      if (c > 0) line += "  ";
+      line += type == ColumnType::kInteger || type == ColumnType::kDecimal ? pad + cell : cell + pad;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    return out_.write((heading_ ? styled(line, Style::kBold, color_) : line) + "\n");
+  }
+
+  Output& out_;
+  std::string format_;
+  std::vector<QueryColumn> columns_;
+  bool color_;
+  bool heading_ = false;
+  std::uint64_t rows_ = 0;
+  std::string line_;
+  std::vector<std::vector<std::string>> sample_;
+  std::vector<std::size_t> widths_;
+};
+
+Result<std::optional<Timestamp>> parse_time(const std::string& name, const std::string& text) {
+  if (text.empty()) return std::optional<Timestamp>{};
+  if (const auto time = Timestamp::parse_lenient(text)) return std::optional<Timestamp>(*time);
+  return fail(Code::kInvalidArgument, fmt::format("{}: \"{}\" is no time; write 2026-11-22, 2026-11-22T14:30:00 or "
+                                                  "2026-11-22T14:30:00.5Z (UTC unless an offset is given)", name, text));
+}
+
+Result<std::uint64_t> print_rows(const QueryOptions& options, Context& context) {
+  Query query;
+  UTP_TRY(query.from, parse_time("--from", options.from));
+  UTP_TRY(query.to, parse_time("--to", options.to));
+  UTP_TRY(const Place place, locate(options.place, kUsesStore));
+  UTP_TRY(const Registry registry, load_registry(place.schema_dirs));
+  UTP_TRY(const auto plan, find_event_type(registry, options.event_type));
+  if (plan->table().empty()) return fail(Code::kInvalidArgument, fmt::format("events of type {} are not stored (their schema names no table); see them with: utp tail {}", options.event_type, options.event_type));
+  query.event_type = options.event_type;
+  query.symbols = options.symbols;
+  query.sources = options.sources;
+  query.limit = options.limit;
+  query.newest_first = options.newest;
+  UTP_TRY(auto store, open_store(place.store, false));
+  UTP_TRY(auto cursor, store->query(query));
+  UTP_TRY(Output out, Output::open(options.output));
+  RowWriter writer(out, options.format, cursor->columns(), options.output.empty() && colored(STDOUT_FILENO));
+  Progress progress("query", !options.output.empty());
+  UTP_CHECK(writer.begin());
+  std::vector<Value> values;
+  for (;;) {
+    UTP_TRY(const bool more, cursor->next(values));
+    if (!more) break;
+    UTP_CHECK(writer.row(values));
+    if (writer.rows() % 4096 == 0) {
+      if (context.stop->pending()) return fail(Code::kCancelled, "interrupted; the output is not complete");
+      progress.update(writer.rows(), options.limit, fmt::format("{} rows", human_count(writer.rows())));
+    }
+  }
+  UTP_CHECK(writer.end());
+  UTP_CHECK(out.close());
+  return writer.rows();
+}
+
+int query_command(QueryOptions& options, Context& context) {
+  if (options.format.empty()) options.format = context.common.json ? "json" : is_terminal(STDOUT_FILENO) ? "table" : "csv";
+  const auto rows = print_rows(options, context);
+  if (!rows) {
+    // `utp query ... | head` is no failure.
+    if (rows.error().code == Code::kCancelled && !context.stop->pending()) return kOk;
+    return report(rows.error());
+  }
+  if (!options.output.empty()) print_note(fmt::format("{} rows in {}", human_count(*rows), options.output));
+  return kOk;
+}
+
+}  // namespace
+
+void add_query(CLI::App& app, Context& context) {
+  CLI::App* command = add_command(app, context, "query", "Stored events of one type",
+                                  "  utp query trades/v2 --symbol BTC-USD --newest --limit 20\n"
+                                  "  utp query quotes/v2 --store sqlite:store.db --from 2026-11-22 --to 2026-11-23 --format csv --output quotes.csv\n"
+                                  "  utp query orderbook/v1 --format jsonl | jq .bids");
+  auto options = std::make_shared<QueryOptions>();
+  command->add_option("EVENT_TYPE", options->event_type, "Such as trades/v2")->required();
+  command->add_option("--symbol", options->symbols, "Only this symbol (repeatable)")->allow_extra_args(false);
+  command->add_option("--source", options->sources, "Only this source_id (repeatable)")->allow_extra_args(false);
+  command->add_option("--from", options->from, "Event time, inclusive");
+  command->add_option("--to", options->to, "Event time, exclusive");
+  command->add_option("--limit", options->limit, "At most so many rows");
+  command->add_flag("--newest", options->newest, "Newest first");
+  command->add_option("--format", options->format, "Default: table on a terminal, csv else; json is one array, jsonl an object a line")
+      ->check(CLI::IsMember({"csv", "json", "jsonl", "table"}));
+  command->add_option("-o,--output", options->output, "File instead of standard output; complete or not there");
+  add_place_options(*command, options->place, kUsesStore | kUsesSchemas);
+  command->callback([&context, options] { context.action = [&context, options] { return query_command(*options, context); }; });
+}
+
+}  // namespace utp::app

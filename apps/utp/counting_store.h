@@ -1,0 +1,40 @@
+// A store that counts what it took, by event type, and notes when the first event was committed.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "core/clock.h"
+#include "store/store.h"
+
+namespace utp::app {
+
+class CountingStore final : public Store {
+ public:
+  struct Counts {
+    std::uint64_t stored = 0, duplicates = 0, refused = 0;
+  };
+  CountingStore(std::unique_ptr<Store> inner, const Clock& clock) : inner_(std::move(inner)), clock_(clock) {}
+
+  Status prepare(const std::shared_ptr<const Plan>& plan) override { return inner_->prepare(plan); }
+  Result<WriteResult> write(std::span<const Event* const> events) override;
+  Result<std::unique_ptr<Cursor>> query(const Query& query) override { return inner_->query(query); }
+  Result<std::vector<TableStats>> stats() override { return inner_->stats(); }
+
+  std::map<std::string, Counts> counts() const;     // any thread
+  std::string first_refusal() const;                // why the first refused event was refused; any thread
+  std::int64_t first_stored_ns() const { return first_stored_ns_; }  // monotonic; 0 = none yet
+
+ private:
+  std::unique_ptr<Store> inner_;
+  const Clock& clock_;
+  std::atomic<std::int64_t> first_stored_ns_{0};
+  mutable std::mutex mutex_;
+  std::string first_refusal_;
+  std::map<const Plan*, std::pair<std::string, Counts>> by_plan_;
+};
+
+}  // namespace utp::app

@@ -1,0 +1,121 @@
+#include "apps/utp/ports.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "connectors/coinbase/coinbase.h"
+#include "connectors/kraken/kraken.h"
+#include "connectors/replay/replay.h"
+#include "connectors/sim/sim.h"
+#include "drivers/bus/embedded/embedded_bus.h"
+#include "drivers/store/sqlite/sqlite_store.h"
+
+namespace utp::app {
+namespace {
+
+struct Scheme {
+  std::string_view name;   // before the colon
+  bool local = false;      // the rest is a path
+  std::string_view form;   // for errors
+};
+
+constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"}};
+constexpr Scheme kStores[] = {{"sqlite", true, "sqlite:PATH"}};
+
+Result<std::string> resolve(std::string_view url, const std::string& base, std::span<const Scheme> schemes, std::string_view what) {
+  const std::size_t colon = url.find(':');
+  std::string forms;
+  for (const Scheme& scheme : schemes) forms += (forms.empty() ? "" : ", ") + std::string(scheme.form);
+  for (const Scheme& scheme : schemes) {
+    if (colon == std::string_view::npos || url.substr(0, colon) != scheme.name) continue;
+    const std::filesystem::path path(url.substr(colon + 1));
+    if (path.empty()) return fail(Code::kInvalidArgument, fmt::format("the {} URL names no path; write {}", what, scheme.form));
+    if (!scheme.local || path.is_absolute() || base.empty()) return std::string(url);
+    return fmt::format("{}:{}", scheme.name, (std::filesystem::path(base) / path).lexically_normal().string());
+  }
+  // Only the scheme is shown: the rest may hold a password.
+  if (colon == std::string_view::npos) return fail(Code::kInvalidArgument, fmt::format("\"{}\" is no URL of a {}; write {}", url, what, forms));
+  return fail(Code::kUnsupported, fmt::format("this program has no {} driver \"{}\"; it has {}", what, url.substr(0, colon), forms));
+}
+
+Status make_parents(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (parent.empty()) return {};
+  std::filesystem::create_directories(parent, error);
+  if (error) {
+    return fail(error == std::errc::no_space_on_device ? Code::kFull : Code::kPermission,
+                fmt::format("{}: the directory cannot be made: {}; make it yourself, or name one that you may write", parent.string(), error.message()));
+  }
+  return {};
+}
+
+Status must_exist(const std::string& path, std::string_view what) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) return {};
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return fail(Code::kPermission, fmt::format("{}: cannot be looked at: {}; check its permissions", path, error.message()));
+  }
+  return fail(Code::kNotFound, fmt::format("{}: there is no {} here; name another with --{}, or start a chamber that makes it (utp up, utp demo)", path, what, what));
+}
+
+}  // namespace
+
+std::string local_path(std::string_view url) {
+  const std::size_t colon = url.find(':');
+  for (const Scheme& scheme : kBuses) {
+    if (url.substr(0, colon) == scheme.name && scheme.local) return std::string(url.substr(colon + 1));
+  }
+  for (const Scheme& scheme : kStores) {
+    if (url.substr(0, colon) == scheme.name && scheme.local) return std::string(url.substr(colon + 1));
+  }
+  return {};
+}
+
+Result<std::string> resolve_bus_url(std::string_view url, const std::string& base) { return resolve(url, base, kBuses, "bus"); }
+Result<std::string> resolve_store_url(std::string_view url, const std::string& base) { return resolve(url, base, kStores, "store"); }
+
+Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread) {
+  UTP_TRY(const std::string checked, resolve_bus_url(url, ""));
+  EmbeddedBusOptions options;
+  options.directory = local_path(checked);
+  options.clock = &clock;
+  options.keep_unread = keep_unread;
+  UTP_CHECK(create ? make_parents(options.directory) : must_exist(options.directory, "bus"));
+  return open_embedded_bus(options);
+}
+
+Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create) {
+  UTP_TRY(const std::string checked, resolve_store_url(url, ""));
+  const std::string path = local_path(checked);
+  UTP_CHECK(create ? make_parents(path) : must_exist(path, "store"));
+  SqliteStoreOptions options;
+  options.path = path;
+  options.read_only = !create;
+  return open_sqlite_store(options);
+}
+
+const BuiltinConnector* find_builtin_connector(std::string_view id) {
+  for (const BuiltinConnector& connector : builtin_connectors()) {
+    if (connector.id == id) return &connector;
+  }
+  return nullptr;
+}
+
+std::span<const BuiltinConnector> builtin_connectors() {
+  static const std::vector<BuiltinConnector> connectors{
+      coinbase_connector(),
+      kraken_connector(),
+      replay_connector([](std::string_view id) { return find_builtin_connector(id); }),
+      sim_connector(),
+  };
+  return connectors;
+}
+
+}  // namespace utp::app

@@ -1,0 +1,35 @@
+// The one place that knows which buses, stores and connectors are linked in: plain tables, chosen by URL or id.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "bus/bus.h"
+#include "connector/collector.h"
+#include "core/clock.h"
+#include "core/result.h"
+#include "store/store.h"
+
+namespace utp::app {
+
+inline constexpr std::string_view kDefaultBus = "embedded:bus";
+inline constexpr std::string_view kDefaultStore = "sqlite:store.db";
+
+// Checks the scheme (the error names those there are) and takes a relative path from `base`.
+Result<std::string> resolve_bus_url(std::string_view url, const std::string& base);
+Result<std::string> resolve_store_url(std::string_view url, const std::string& base);
+
+// Resolved URLs. What is not there yet is created when `create` says so; else its absence is kNotFound, and a store is
+// opened for reading only.
+// `keep_unread`: a bus that refuses messages rather than trim what its group has not read, where the driver can.
+Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread = false);
+Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create);
+// The local path behind a URL, "" where there is none.
+std::string local_path(std::string_view url);
+
+std::span<const BuiltinConnector> builtin_connectors();
+const BuiltinConnector* find_builtin_connector(std::string_view id);  // null when there is none
+
+}  // namespace utp::app

@@ -1,0 +1,299 @@
+// The persister (bus to committed rows, decoding included) against a bare prepared INSERT OR IGNORE loop over rows that are
+// decoded already, into the same table with the same batch and the same synchronous setting.
+//
+//   store_bench [--filter REGEX] [--quick]
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <regex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/json_writer.h"
+#include "core/log.h"
+#include "core/random.h"
+#include "drivers/bus/embedded/embedded_bus.h"
+#include "drivers/store/sqlite/sqlite_store.h"
+#include "normalize/normalizer.h"
+#include "persist/persister.h"
+#include "schema/registry.h"
+#include "store/ddl.h"
+
+namespace {
+
+using namespace utp;
+
+constexpr std::uint64_t kSeed = 1;
+constexpr double kGoal = 1.25;
+
+[[noreturn]] void stop(const std::string& message) {
+  std::fprintf(stderr, "store_bench: %s\n", message.c_str());
+  std::exit(2);
+}
+template <class T>
+T must(Result<T> result) {
+  if (!result) stop(result.error().message);
+  return std::move(*result);
+}
+void must(Status status) {
+  if (!status) stop(status.error().message);
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// CPU time of this process, all threads.
+double cpu_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+// What the bare loop binds: nothing is left to convert.
+struct PlainQuote {
+  std::int64_t event_time, ingest_time, sequence, checksum;
+  char key[16];
+  std::string symbol;
+  double bid, ask, mid, bid_size, ask_size;
+};
+
+class Bench {
+ public:
+  Bench(bool quick, std::regex filter) : quick_(quick), filter_(std::move(filter)) {
+    std::string name = (std::filesystem::temp_directory_path() / "utp_bench_XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) stop("no temporary folder");
+    folder_ = name;
+  }
+  ~Bench() { std::filesystem::remove_all(folder_); }
+
+  bool run() {
+    fill_bus();
+    const bool full = compare("persister.sqlite", SqliteSynchronous::kFull);
+    const bool normal = compare("persister.sqlite.synchronous_normal", SqliteSynchronous::kNormal);
+    return full && normal;
+  }
+
+ private:
+  std::size_t events() const { return quick_ ? 20'000 : 300'000; }
+  std::size_t rounds() const { return quick_ ? 1 : 7; }
+
+  // A seeded random walk of quotes over 20 symbols, in time order but for a little reordering, as feeds have it.
+  void fill_bus() {
+    bus_ = must(open_embedded_bus({.directory = (folder_ / "bus").string()}));
+    const auto publisher = must(bus_->publisher({.durability = Durability::kInterval}));
+    Normalizer normalizer({.source_id = "venue.us1", .realm = "prod", .region = "local"});
+    const std::uint32_t route = normalizer.add_route(registry_.by_event_type("quotes/v2"));
+    const Plan& plan = normalizer.plan(route);
+    EventReader reader(registry_);
+    Random random(kSeed);
+    Row row;
+    EventBatch batch;
+    Event event;
+    Violation violation;
+    std::int64_t time = 1'795'357'800'000'000'000;
+    std::int64_t price[20];
+    for (std::int64_t& p : price) p = random.between(1'000, 6'000'000);
+    std::vector<OutMessage> messages;
+    for (std::size_t i = 0; i < events(); ++i) {
+      const std::size_t symbol = random.below(20);
+      price[symbol] = std::max<std::int64_t>(100, price[symbol] + random.between(-50, 50));
+      time += random.between(0, 200'000);
+      const std::string name = "SYM" + std::to_string(symbol) + "-USD";
+      row.reset(plan);
+      row.set(*plan.column("bid"), Decimal(price[symbol], -2));
+      row.set(*plan.column("ask"), Decimal(price[symbol] + 1, -2));
+      row.set(*plan.column("mid"), Decimal(price[symbol] * 10 + 5, -3));
+      row.set(*plan.column("bid_size"), Decimal(random.between(1, 1'000'000), -4));
+      row.set(*plan.column("ask_size"), Decimal(random.between(1, 1'000'000), -4));
+      row.set(*plan.column("venue"), std::string_view("venue"));
+      row.set(*plan.column("tick_type"), std::string_view("ticker"));
+      const Timestamp event_time{time - random.between(0, 5'000'000)};
+      if (!normalizer.normalize(route, {.symbol = name, .event_time = event_time}, row, {time + 25'000'000}, batch, violation)) {
+        stop(violation.path + ": " + violation.message);
+      }
+      if (batch.size() < 1000 && i + 1 < events()) continue;
+      messages.clear();
+      for (const EventBatch::Entry& entry : batch.entries()) {
+        messages.push_back({normalizer.topic(route), batch.key(entry), batch.value(entry)});
+        if (!reader.read(batch.value(entry), event, violation)) stop(violation.path + ": " + violation.message);
+        keep_plain(event);
+      }
+      must(publisher->publish(messages));
+      batch.clear();
+    }
+  }
+
+  void keep_plain(const Event& event) {
+    const Plan& plan = event.row.plan();
+    PlainQuote& plain = plain_.emplace_back();
+    plain.event_time = event.envelope.event_time.ns;
+    plain.ingest_time = event.envelope.ingest_time.ns;
+    plain.sequence = static_cast<std::int64_t>(event.envelope.sequence);
+    plain.checksum = static_cast<std::int64_t>(event.envelope.checksum);
+    std::memcpy(plain.key, &event.key.high, 8);
+    std::memcpy(plain.key + 8, &event.key.low, 8);
+    plain.symbol = event.envelope.symbol;
+    const auto number = [&](const char* name) { return event.row[*plan.column(name)].as_decimal().to_double(); };
+    plain.bid = number("bid");
+    plain.ask = number("ask");
+    plain.mid = number("mid");
+    plain.bid_size = number("bid_size");
+    plain.ask_size = number("ask_size");
+  }
+
+  std::string fresh_file(const char* name) {
+    const std::string path = (folder_ / name).string();
+    for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
+    return path;
+  }
+
+  double bare_seconds(SqliteSynchronous synchronous) {
+    const std::string path = fresh_file("bare.db");
+    const auto plan = registry_.by_event_type("quotes/v2");
+    must(must(open_sqlite_store({.path = path}))->prepare(plan));  // the same file and table
+    sqlite3* db = nullptr;
+    if (sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK) stop("cannot open " + path);
+    const auto execute = [&](const char* sql) {
+      if (sqlite3_exec(db, sql, nullptr, nullptr, nullptr) != SQLITE_OK) stop(sqlite3_errmsg(db));
+    };
+    execute(synchronous == SqliteSynchronous::kFull ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+    execute("PRAGMA cache_size=-32768");
+    std::string sql = must(insert_sql(*plan, SqlDialect::kSqlite));
+    sql = "INSERT OR IGNORE" + sql.substr(6, sql.find(" ON CONFLICT") - 6);
+    sqlite3_stmt* s = nullptr;
+    if (sqlite3_prepare_v3(db, sql.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK) stop(sqlite3_errmsg(db));
+    const std::size_t batch = PersisterOptions{}.batch_events_max;
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t i = 0; i < plain_.size(); i += batch) {
+      execute("BEGIN IMMEDIATE");
+      for (std::size_t j = i; j < std::min(i + batch, plain_.size()); ++j) {
+        const PlainQuote& q = plain_[j];
+        sqlite3_bind_int64(s, 1, q.event_time);
+        sqlite3_bind_blob(s, 2, q.key, 16, SQLITE_STATIC);
+        sqlite3_bind_text(s, 3, q.symbol.data(), static_cast<int>(q.symbol.size()), SQLITE_STATIC);
+        sqlite3_bind_text(s, 4, "venue.us1", 9, SQLITE_STATIC);
+        sqlite3_bind_text(s, 5, "utp://quotes/2.0.0", 18, SQLITE_STATIC);
+        sqlite3_bind_text(s, 6, "venue", 5, SQLITE_STATIC);
+        sqlite3_bind_int64(s, 7, q.ingest_time);
+        sqlite3_bind_int64(s, 8, q.sequence);
+        sqlite3_bind_int64(s, 9, q.checksum);
+        sqlite3_bind_null(s, 10);
+        sqlite3_bind_double(s, 11, q.bid);
+        sqlite3_bind_double(s, 12, q.ask);
+        sqlite3_bind_double(s, 13, q.mid);
+        sqlite3_bind_double(s, 14, q.bid_size);
+        sqlite3_bind_double(s, 15, q.ask_size);
+        sqlite3_bind_text(s, 16, "venue", 5, SQLITE_STATIC);
+        sqlite3_bind_text(s, 17, "ticker", 6, SQLITE_STATIC);
+        if (sqlite3_step(s) != SQLITE_DONE) stop(sqlite3_errmsg(db));
+        sqlite3_reset(s);
+      }
+      execute("COMMIT");
+    }
+    const double seconds = seconds_since(start);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return seconds;
+  }
+
+  double persister_seconds(SqliteSynchronous synchronous) {
+    const std::string path = fresh_file("ours.db");
+    const auto store = must(open_sqlite_store({.path = path, .synchronous = synchronous}));
+    must(store->prepare(registry_.by_event_type("quotes/v2")));
+    PersisterOptions options;
+    options.patterns = {"utp.prod.local.>"};
+    options.group = "bench" + std::to_string(group_++);
+    const auto persister = must(Persister::create(*bus_, *store, registry_, clock_, options));
+    PersisterRunner runner(*persister);
+    const auto start = std::chrono::steady_clock::now();
+    runner.start();
+    // The clock stops with the last commit, not with the idle poll after it.
+    double seconds = 0;
+    while (persister->stats().stored < plain_.size()) {
+      if (!runner.running()) stop("the persister ended: " + runner.stop().error().message);
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+    }
+    seconds = seconds_since(start);
+    must(runner.stop());
+    must(bus_->delete_group(options.group));
+    const auto stats = must(store->stats());
+    if (stats.size() != 1 || stats[0].rows != plain_.size()) stop("rows are missing");
+    return seconds;
+  }
+
+  bool compare(const std::string& name, SqliteSynchronous synchronous) {
+    if (!std::regex_search(name, filter_)) return true;
+    std::vector<double> ours, floor, ratio, cpu, floor_cpu;
+    for (std::size_t round = 0; round < rounds(); ++round) {
+      const double before = cpu_seconds();
+      floor.push_back(bare_seconds(synchronous));
+      const double between = cpu_seconds();
+      ours.push_back(persister_seconds(synchronous));
+      floor_cpu.push_back(between - before);
+      cpu.push_back(cpu_seconds() - between);
+      ratio.push_back(ours.back() / floor.back());
+    }
+    const auto median = [](std::vector<double> values) {
+      std::sort(values.begin(), values.end());
+      return values[values.size() / 2];
+    };
+    const double rows = static_cast<double>(plain_.size());
+    const bool holds = median(ratio) <= kGoal;
+    std::string line;
+    JsonWriter(line)
+        .begin_object()
+        .field("name", name)
+        .field("ours", median(ours) / rows * 1e6)
+        .field("floor", median(floor) / rows * 1e6)
+        .field("unit", "us/row")
+        .field("ratio", median(ratio))
+        .field("goal", kGoal)
+        .field("holds", holds)
+        .field("rows_per_s", static_cast<std::int64_t>(rows / median(ours)))
+        .field("floor_rows_per_s", static_cast<std::int64_t>(rows / median(floor)))
+        .field("cpu_us_per_row", median(cpu) / rows * 1e6)
+        .field("floor_cpu_us_per_row", median(floor_cpu) / rows * 1e6)
+        .field("rows", plain_.size())
+        .end_object();
+    std::printf("%s\n", line.c_str());
+    std::fflush(stdout);
+    return holds;
+  }
+
+  bool quick_;
+  std::regex filter_;
+  std::filesystem::path folder_;
+  Registry registry_ = must(Registry::builtin());
+  SystemClock clock_;
+  std::unique_ptr<Bus> bus_;
+  std::vector<PlainQuote> plain_;
+  int group_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool quick = false;
+  std::regex filter("");
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--quick") == 0) {
+      quick = true;
+    } else if (std::strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
+      filter = std::regex(argv[++i]);
+    } else if (std::strcmp(argv[i], "--json") != 0) {
+      std::fprintf(stderr, "usage: store_bench [--filter REGEX] [--quick]\n");
+      return 2;
+    }
+  }
+  utp::log::set_level(utp::log::Level::kWarn);
+  return Bench(quick, std::move(filter)).run() || quick ? 0 : 1;
+}

@@ -1,0 +1,369 @@
+#include "connectors/coinbase/coinbase_mapper.h"
+
+#include <array>
+#include <cstring>
+#include <map>
+#include <span>
+#include <utility>
+#include <unordered_map>
+
+#include "connector/event_rows.h"
+#include "connectors/coinbase/coinbase_fast.h"
+#include "core/json_writer.h"
+
+namespace utp {
+namespace {
+
+constexpr std::string_view kVenue = "coinbase";
+constexpr std::size_t kProductsMax = 20'000;    // the venue lists about 800; a bound against invented ones
+constexpr std::size_t kUnreadMax = 64;          // frames in a row that were not understood; more are a gap
+constexpr std::size_t kConnectionsMax = 1'024;  // with state, at a time
+
+struct Product {
+  std::string name;
+  std::size_t index = 0;               // of Connection::books
+  std::string_view symbol;             // canonical
+  std::optional<std::uint64_t> trade;  // newest trade id
+};
+
+enum class BookState : std::uint8_t { kNone, kLive, kAwaited };
+
+struct Book {
+  BookState state = BookState::kNone;
+  CoinbaseFeed feed = CoinbaseFeed::kAdvanced;
+  std::uint64_t next = 0;  // book_seq
+  std::string id;
+};
+
+struct Connection {
+  // A frame that came whole and was not understood: nothing else was lost with it.
+  struct Unread {
+    std::uint64_t sequence;
+    std::vector<std::string> books;  // the products whose books it would have changed
+  };
+
+  std::optional<std::uint64_t> sequence;  // of the last frame that was read
+  std::vector<Unread> unread;             // since then
+  bool reconnecting = false;
+  std::vector<Book> books;  // by product
+};
+
+class CoinbaseMapper final : public Mapper {
+ public:
+  CoinbaseMapper(MapperContext context, EventRows rows) : context_(std::move(context)), rows_(std::move(rows)) {
+    for (const auto& stream : context_.wanted) {
+      if (!stream.symbol.empty()) wanted_.insert_or_assign(std::string(context_.symbols.venue(stream.symbol)), true);
+    }
+  }
+
+  void on_frame(const Frame& frame, MapperOutput& output) override {
+    switch (frame.kind) {
+      case FrameKind::kWs: return on_message(frame, output);
+      case FrameKind::kOpen:
+      case FrameKind::kClose:
+        connections_.erase(frame.connection);
+        last_connection_ = nullptr;
+        return;
+      case FrameKind::kSent:
+      case FrameKind::kHttp: return;
+    }
+  }
+
+ private:
+  void on_message(const Frame& frame, MapperOutput& output) {
+    Connection& connection = connection_of(frame.connection);
+    if (!reader_.read(frame.bytes, parsed_, error_)) return unreadable(frame, connection, output);
+    if (parsed_.feed == CoinbaseFeed::kAdvanced && !in_order(frame, connection, output)) return;
+    switch (parsed_.kind) {
+      case CoinbaseKind::kBook: return books(frame, connection, output);
+      case CoinbaseKind::kTrades: return trades(frame, output);
+      case CoinbaseKind::kTickers: return tickers(frame, output);
+      case CoinbaseKind::kLastMatch: return last_match(frame, output);
+      case CoinbaseKind::kHeartbeat:
+        return output.alive(frame.connection, parsed_.feed == CoinbaseFeed::kAdvanced ? "heartbeats" : "heartbeat", "");
+      case CoinbaseKind::kError:
+        return output.reject("venue_error", "/message", parsed_.error.empty() ? "the venue reports an error" : parsed_.error);
+      case CoinbaseKind::kIgnored: return;
+    }
+  }
+
+  // A frame that is not understood is one that its book misses.
+  void unreadable(const Frame& frame, Connection& connection, MapperOutput& output) {
+    output.reject(error_.code, error_.path, error_.message);
+    std::vector<std::string> books;
+    for (const CoinbaseBook& read : parsed_.books) books.emplace_back(read.product);
+    if (error_.code == "json" && books.empty()) {
+      // Whose frame it was cannot be told. Advanced connections notice by their counter; the Exchange feed has none.
+      for (std::size_t i = 0; i < connection.books.size(); ++i) {
+        const Book& book = connection.books[i];
+        if (book.state == BookState::kLive && book.feed == CoinbaseFeed::kExchange) books.push_back(products_[i]->name);
+      }
+      void_books(frame.connection, connection, books, output);
+    } else if (parsed_.feed == CoinbaseFeed::kExchange) {
+      void_books(frame.connection, connection, books, output);
+    } else if (parsed_.sequence_num && error_.code != "json" && connection.unread.size() < kUnreadMax) {
+      connection.unread.push_back({*parsed_.sequence_num, std::move(books)});
+    }
+  }
+
+  void void_books(std::uint32_t number, Connection& connection, const std::vector<std::string>& names, MapperOutput& output) {
+    for (const std::string& name : names) {
+      Product* const product = find_product(name);
+      if (product) give_up(number, *product, book_of(connection, *product), "a frame of this book could not be read", output);
+    }
+  }
+
+  // False when the frame is to be left out.
+  bool in_order(const Frame& frame, Connection& connection, MapperOutput& output) {
+    const std::uint64_t number = *parsed_.sequence_num;
+    const auto last = std::exchange(connection.sequence, number);
+    if (!last || number == *last + 1) {
+      connection.unread.clear();
+      return true;
+    }
+    if (number <= *last && number != 0) {
+      connection.sequence = last;
+      output.reject("sequence", "/sequence_num",
+                    "sequence_num " + std::to_string(number) + " came after " + std::to_string(*last) + ": repeated or out of order");
+      return false;
+    }
+    const auto unread = std::exchange(connection.unread, {});
+    std::uint64_t expected = *last + 1;
+    for (const auto& skipped : unread) {
+      if (skipped.sequence != expected) continue;
+      void_books(frame.connection, connection, skipped.books, output);
+      ++expected;
+    }
+    if (number == expected) return true;
+    const std::string reason = number == 0 ? "sequence_num started anew without a new connection"
+                                           : "sequence_num jumped from " + std::to_string(*last) + " to " + std::to_string(number);
+    output.gap("", "", reason, number == 0 ? 0 : number - *last - 1);
+    for (std::size_t i = 0; i < connection.books.size(); ++i) {
+      Book& book = connection.books[i];
+      if (book.state != BookState::kLive) continue;
+      book.state = BookState::kAwaited;
+      output.gap("orderbook/v1", products_[i]->symbol, reason, 0);
+    }
+    if (number != 0 && !std::exchange(connection.reconnecting, true)) {
+      output.command({Command::Kind::kReconnect, frame.connection, "", reason});
+    }
+    return true;
+  }
+
+  // ---- products and connections ----
+
+  Connection& connection_of(std::uint32_t number) {
+    if (last_connection_ && last_number_ == number) return *last_connection_;
+    if (connections_.size() >= kConnectionsMax && !connections_.contains(number)) connections_.erase(connections_.begin());
+    last_number_ = number;
+    last_connection_ = &connections_[number];
+    return *last_connection_;
+  }
+
+  // A small cache in front of the table: the length and the name's ends tell most products apart.
+  static std::size_t recent_slot(std::string_view name) {
+    if (name.size() < 4) return 0;
+    std::uint32_t begin, end;
+    std::memcpy(&begin, name.data(), 4);
+    std::memcpy(&end, name.data() + name.size() - 4, 4);
+    return ((begin * 0x9E3779B1u) ^ (end * 0x85EBCA6Bu) ^ static_cast<std::uint32_t>(name.size())) >> (32 - kRecentBits);
+  }
+
+  Product* find_product(std::string_view name) {
+    Product*& recent = recent_[recent_slot(name)];
+    if (recent && recent->name == name) return recent;
+    const auto known = product_index_.find(name);
+    if (known == product_index_.end()) return nullptr;
+    recent = products_[known->second].get();
+    return recent;
+  }
+
+  // Null after a reject.
+  Product* product(std::string_view name, std::string_view path, MapperOutput& output) {
+    if (Product* known = find_product(name)) return known;
+    if (!wanted_.empty() && !wanted_.contains(name)) {
+      output.reject("unknown_product", path, "product \"" + std::string(name.substr(0, 64)) + "\" was not asked for");
+      return nullptr;
+    }
+    const bool plausible = !name.empty() && name.size() <= 64 && name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == name.npos;
+    if (!plausible) {
+      output.reject("unknown_product", path, "\"" + std::string(name.substr(0, 64)) + "\" is no product id");
+      return nullptr;
+    }
+    if (products_.size() >= kProductsMax) {
+      output.reject("limit", path, "more than " + std::to_string(kProductsMax) + " products");
+      return nullptr;
+    }
+    auto added = std::make_unique<Product>();
+    added->name = name;
+    added->index = products_.size();
+    added->symbol = context_.symbols.canonical(name);
+    product_index_.emplace(added->name, products_.size());
+    products_.push_back(std::move(added));
+    return products_.back().get();
+  }
+
+  Book& book_of(Connection& connection, const Product& product) {
+    if (product.index >= connection.books.size()) connection.books.resize(products_.size());
+    return connection.books[product.index];
+  }
+
+  // ---- events ----
+
+  void event_time(EventHeader& header, std::optional<Timestamp> time, const Frame& frame) const {
+    header.event_time = time.value_or(frame.receive_time);
+    header.event_time_source = time ? EventTimeSource::kVenue : EventTimeSource::kReceipt;
+  }
+
+  void books(const Frame& frame, Connection& connection, MapperOutput& output) {
+    for (std::size_t i = 0; i < parsed_.books.size(); ++i) {
+      const CoinbaseBook& read = parsed_.books[i];
+      Product* const product = this->product(read.product, parsed_.feed == CoinbaseFeed::kAdvanced ? pointer("/events/", i, "/product_id") : "/product_id", output);
+      if (product) book(frame, connection, read, *product, output);
+    }
+  }
+
+  void book(const Frame& frame, Connection& connection, const CoinbaseBook& read, Product& product, MapperOutput& output) {
+    if (!rows_.books()) return output.alive(frame.connection, "level2", product.symbol);
+    Book& book = book_of(connection, product);
+    book.feed = parsed_.feed;
+    EventHeader header;
+    header.symbol = product.symbol;
+    event_time(header, read.time ? read.time : parsed_.timestamp, frame);
+    if (read.snapshot) {
+      header.quality = Quality::kSnapshot;
+      // The frame's own time and number: the same frame gives the same name, and no two snapshots share it.
+      const Timestamp made = parsed_.timestamp.value_or(read.time.value_or(frame.receive_time));
+      book.id = std::to_string(made.ns);
+      book.id += '.';
+      book.id += std::to_string(parsed_.sequence_num.value_or(frame.connection));
+      book.state = BookState::kLive;
+      book.next = 0;
+    } else if (book.state != BookState::kLive) {
+      if (book.state == BookState::kNone) give_up(frame.connection, product, book, "a change came before its snapshot", output);
+      return;
+    }
+    output.alive(frame.connection, "level2", product.symbol);  // changes that wait for a snapshot are no sign of life
+    const std::span<const CoinbaseLevel> levels(parsed_.levels.data() + read.first, read.count);
+    const bool sent = rows_.emit_book(
+        output, header, {read.snapshot, book.id, book.next, 0, kVenue}, levels.size(),
+        [&](std::size_t i) -> BookLevelView { return {levels[i].price, levels[i].size, levels[i].text_bytes, levels[i].bid}; });
+    ++book.next;
+    if (!sent) give_up(frame.connection, product, book, "an event of this book was refused", output);
+  }
+
+  // The book is void until its next snapshot, which is asked for once.
+  void give_up(std::uint32_t connection, const Product& product, Book& book, std::string_view reason, MapperOutput& output) {
+    if (book.state == BookState::kAwaited) return;
+    book.state = BookState::kAwaited;
+    output.gap("orderbook/v1", product.symbol, reason, 0);
+    for (const char* const type : {"unsubscribe", "subscribe"}) {
+      std::string text;
+      JsonWriter json(text);
+      json.begin_object().field("type", type).key("product_ids").begin_array().value(product.name).end_array();
+      if (book.feed == CoinbaseFeed::kAdvanced) json.field("channel", "level2");
+      else json.key("channels").begin_array().value("level2").end_array();
+      json.end_object();
+      output.command({Command::Kind::kSend, connection, "", std::move(text)});
+    }
+  }
+
+  void trades(const Frame& frame, MapperOutput& output) {
+    // The venue lists the newest first; events go out in the order in which they happened.
+    const bool newest_first = parsed_.trades.size() > 1 && coinbase_integer(parsed_.trades.front().trade_id) >
+                                                               coinbase_integer(parsed_.trades.back().trade_id);
+    for (std::size_t n = 0; n < parsed_.trades.size(); ++n) {
+      const std::size_t i = newest_first ? parsed_.trades.size() - 1 - n : n;
+      const CoinbaseTrade& trade = parsed_.trades[i];
+      const bool advanced = parsed_.feed == CoinbaseFeed::kAdvanced;
+      Product* const product = this->product(trade.product, advanced ? pointer("/events/0/trades/", i, "/product_id") : "/product_id", output);
+      if (!product) continue;
+      output.alive(frame.connection, advanced ? "market_trades" : "matches", product->symbol);
+      const auto id = coinbase_integer(trade.trade_id);
+      if (!advanced) note_trade(*product, id, output);
+      if (!rows_.trades()) continue;
+      EventHeader header;
+      header.symbol = product->symbol;
+      event_time(header, trade.time, frame);
+      header.sequence = id;
+      if (trade.snapshot) header.quality = Quality::kSnapshot;
+      rows_.emit_trade(output, header, {trade.price, trade.size, trade.maker_buys ? "sell" : "buy", trade.trade_id, kVenue});
+    }
+  }
+
+  // Exchange trade ids count up by one per product.
+  void note_trade(Product& product, std::optional<std::uint64_t> id, MapperOutput& output) {
+    if (!id) return;
+    if (product.trade && *id > *product.trade + 1) {
+      output.gap("trades/v2", product.symbol,
+                 "trade_id jumped from " + std::to_string(*product.trade) + " to " + std::to_string(*id), *id - *product.trade - 1);
+    }
+    if (!product.trade || *id > *product.trade) product.trade = id;
+  }
+
+  void last_match(const Frame& frame, MapperOutput& output) {
+    const CoinbaseTrade& trade = parsed_.trades.front();
+    Product* const product = this->product(trade.product, "/product_id", output);
+    if (!product) return;
+    output.alive(frame.connection, "matches", product->symbol);
+    const auto id = coinbase_integer(trade.trade_id);
+    if (!id) return;
+    // It goes out with no event of its own, so it counts among the missing when it is newer than the last one seen.
+    if (product->trade && *id > *product->trade) {
+      output.gap("trades/v2", product->symbol,
+                 "trades up to " + std::to_string(*id) + " happened while the feed was down, the last one seen is " +
+                     std::to_string(*product->trade),
+                 *id - *product->trade);
+    }
+    if (!product->trade || *id > *product->trade) product->trade = id;
+  }
+
+  void tickers(const Frame& frame, MapperOutput& output) {
+    for (std::size_t i = 0; i < parsed_.tickers.size(); ++i) {
+      const CoinbaseTicker& ticker = parsed_.tickers[i];
+      Product* const product = this->product(
+          ticker.product, parsed_.feed == CoinbaseFeed::kAdvanced ? pointer("/events/0/tickers/", i, "/product_id") : "/product_id", output);
+      if (!product) continue;
+      output.alive(frame.connection, "ticker", product->symbol);
+      if (!rows_.quotes()) continue;
+      EventHeader header;
+      header.symbol = product->symbol;
+      event_time(header, ticker.time ? ticker.time : parsed_.timestamp, frame);
+      if (ticker.snapshot) header.quality = Quality::kSnapshot;
+      rows_.emit_quote(output, header, {ticker.bid, ticker.ask, ticker.bid_size, ticker.ask_size, kVenue, "ticker"});
+    }
+  }
+
+  std::string_view pointer(std::string_view before, std::size_t index, std::string_view after) {
+    pointer_.assign(before).append(std::to_string(index)).append(after);
+    return pointer_;
+  }
+
+  MapperContext context_;
+  EventRows rows_;
+  CoinbaseReader reader_;
+  CoinbaseFrame parsed_;
+  FrameError error_;
+  std::string pointer_;
+  struct TextHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  std::unordered_map<std::string, bool, TextHash, std::equal_to<>> wanted_;  // products; empty = all
+  std::unordered_map<std::string, std::size_t, TextHash, std::equal_to<>> product_index_;
+  std::vector<std::unique_ptr<Product>> products_;
+  static constexpr unsigned kRecentBits = 9;
+  std::array<Product*, std::size_t{1} << kRecentBits> recent_{};
+  std::map<std::uint32_t, Connection> connections_;
+  Connection* last_connection_ = nullptr;
+  std::uint32_t last_number_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Mapper>> make_coinbase_mapper(MapperContext context) {
+  UTP_TRY(auto rows, EventRows::make(context));
+  return std::make_unique<CoinbaseMapper>(std::move(context), std::move(rows));
+}
+
+}  // namespace utp

@@ -1,0 +1,110 @@
+// What one process has open of a bus directory; every Bus of the process on that directory shares it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/clock.h"
+#include "drivers/bus/embedded/cursors.h"
+#include "drivers/bus/embedded/embedded_bus.h"
+#include "drivers/bus/embedded/environment.h"
+#include "drivers/bus/embedded/files.h"
+#include "drivers/bus/embedded/partition.h"
+
+namespace utp::embedded_bus {
+
+// Shared by all processes on the directory.
+struct BusState {
+  std::atomic<std::uint32_t> sequence;  // changes with every publish; pollers sleep on it
+  std::atomic<std::uint32_t> waiters;   // at least as many as sleep (a killed one stays counted: costs a system call each)
+  std::atomic<std::uint32_t> topics;    // changes when a topic is created
+  std::atomic<std::uint32_t> groups;    // changes when a member comes or goes, or gives a partition back
+  SyncState cursors;
+};
+
+struct Topic {
+  std::string name;
+  std::vector<std::shared_ptr<Partition>> partitions;
+};
+
+class Directory {
+ public:
+  // Shares with what this process has open already. The last one to let go closes.
+  static Result<std::shared_ptr<Directory>> open(const EmbeddedBusOptions& options);
+  ~Directory();
+
+  const Clock& clock() const { return *clock_; }
+  BusState& state() { return *state_.as<BusState>(); }
+  CursorStore& cursors() { return *cursor_store_; }
+  std::uint64_t boot() const { return boot_; }
+  const EmbeddedBusOptions& options() const { return options_; }
+
+  // kNotFound when it does not exist.
+  Result<std::shared_ptr<Topic>> find_topic(std::string_view name);
+  Result<std::shared_ptr<Topic>> create_topic(std::string_view name, const TopicOptions& options);
+  Status configure_topic(std::string_view name, const TopicOptions& options);
+  Result<std::vector<TopicRecord>> topics() { return cursor_store_->topics(); }
+
+  std::uint64_t next_member_number() { return member_numbers_.fetch_add(1); }
+  void wake();  // pollers of all processes
+  // Have this partition synced at most `interval_ns` after its first unsynced publish.
+  void sync_later(const std::shared_ptr<Partition>& partition, std::int64_t interval_ns);
+  void cursors_changed() { cursors_dirty_.store(true, std::memory_order_release); }
+  Status trim();
+  Status trim(const TopicRecord& record);
+  // keep_unread: whether the topic's partition is at its limit with messages that a group has not read.
+  Result<bool> is_full(std::string_view topic, Partition& partition);
+  // An error of a background sync, once.
+  Status take_background_error();
+
+ private:
+  explicit Directory(EmbeddedBusOptions options);
+  Status open_files();
+  Status recover();
+  Result<std::shared_ptr<Topic>> open_topic(const TopicRecord& record);
+  PartitionOptions partition_options(const TopicRecord& record, std::uint32_t partition) const;
+  std::uint64_t partition_bytes_max(const TopicRecord& record) const;
+  Status trim_partition(const TopicRecord& record, Partition& partition);
+  void run_keeper();
+  void sync_due(std::int64_t now);
+  void look_after(std::int64_t now);
+
+  EmbeddedBusOptions options_;
+  SystemClock system_clock_;
+  const Clock* clock_;
+  std::uint64_t segment_bytes_ = 0;     // the directory's, set when it was made
+  std::uint64_t cursor_map_bytes_ = 0;
+  std::string boot_id_;
+  std::uint64_t boot_ = 0;
+
+  std::mutex open_mutex_;  // with open_lock_: one thread of one process creates files
+  FileLock open_lock_;
+  FileLock alive_lock_;    // held shared while open: who gets it exclusively is alone
+  SharedPage state_;
+  CheckpointFile cursor_checkpoints_;
+  std::unique_ptr<Environment> cursor_environment_;
+  std::unique_ptr<CursorStore> cursor_store_;
+  std::atomic<bool> cursors_dirty_{false};
+  std::atomic<std::uint64_t> member_numbers_{0};
+
+  std::mutex topics_mutex_;
+  std::map<std::string, std::shared_ptr<Topic>, std::less<>> topics_;
+
+  std::mutex keeper_mutex_;
+  std::condition_variable keeper_wakes_;
+  std::vector<std::pair<std::int64_t, std::shared_ptr<Partition>>> due_;  // by the steady clock
+  bool stopping_ = false;
+  Status background_error_;
+  std::int64_t next_cursor_sync_ = 0;  // the keeper's own, like the next
+  std::int64_t next_trim_ = 0;
+  std::thread keeper_;
+};
+
+}  // namespace utp::embedded_bus

@@ -1,0 +1,254 @@
+// What a subscription does as a member of a group: leases, acknowledgement, redelivery.
+#include <algorithm>
+
+#include "core/hash.h"
+#include "drivers/bus/embedded/subscription.h"
+#include "model/envelope.h"
+
+namespace utp::embedded_bus {
+namespace {
+
+constexpr std::size_t kPassesMax = 16;  // beyond, the oldest two become one: the attempt stays a lower bound
+
+void prune(std::vector<Pass>& passes, std::uint64_t acknowledged) {
+  std::erase_if(passes, [&](const Pass& pass) { return pass.high <= acknowledged; });
+}
+
+}  // namespace
+
+void EmbeddedSubscription::end_pass(Cursor& cursor) {
+  if (cursor.delivered > cursor.acknowledged) {
+    if (!cursor.open_pass) cursor.passes.push_back({0, 1});
+    cursor.passes.back().high = cursor.delivered;
+    if (cursor.passes.size() > kPassesMax) {
+      Pass& first = cursor.passes[0];
+      Pass& second = cursor.passes[1];
+      second = {std::min(first.high, second.high), first.times + second.times};
+      cursor.passes.erase(cursor.passes.begin());
+    }
+  }
+  cursor.open_pass = false;
+  prune(cursor.passes, cursor.acknowledged);
+}
+
+// After the death of an owner, deliveries are written down before they are made: the message that kills its reader shows
+// a growing attempt.
+Status EmbeddedSubscription::write_passes() {
+  const bool needed = std::any_of(cursors_.begin(), cursors_.end(), [](const auto& c) {
+    return c->held && c->suspicious && c->delivered > c->acknowledged && (!c->open_pass || c->passes.back().high < c->delivered);
+  });
+  if (!needed) return {};
+  UTP_TRY(auto change, directory_->cursors().change());
+  for (auto& cursor : cursors_) {
+    if (!cursor->held || !cursor->suspicious || cursor->delivered <= cursor->acknowledged) continue;
+    UTP_TRY(auto record, change.cursor(cursor->topic->name, cursor->partition->number(), options_.group));
+    if (!record || record->owner != options_.member || record->epoch != cursor->epoch) continue;
+    if (!cursor->open_pass) cursor->passes.push_back({0, 1});
+    cursor->open_pass = true;
+    cursor->passes.back().high = cursor->delivered;
+    record->passes = cursor->passes;
+    UTP_CHECK(change.put_cursor(cursor->topic->name, cursor->partition->number(), options_.group, *record));
+  }
+  UTP_CHECK(change.commit());
+  directory_->cursors_changed();
+  return {};
+}
+
+Status EmbeddedSubscription::maintain() {
+  BusState& shared = directory_->state();
+  const std::uint32_t seen = shared.groups.load();
+  const std::int64_t now = directory_->clock().monotonic_ns();
+  next_maintenance_ns_ = now + options_.lease_ns / 3;
+  UTP_TRY(auto change, directory_->cursors().change());
+  UTP_TRY(auto members, change.members(options_.group));
+  bool changed = true;  // until found that this member is known
+  std::vector<MemberRecord> live;
+  for (MemberRecord& member : members) {
+    if (member.member == options_.member) {
+      changed = !is_live(member.until_ns, member.boot, now) || member.patterns != options_.patterns;
+    } else if (is_live(member.until_ns, member.boot, now)) {
+      live.push_back(std::move(member));
+    } else {
+      UTP_CHECK(change.remove_member(options_.group, member.member));
+    }
+  }
+  MemberRecord own{options_.member, now + options_.lease_ns, directory_->boot(), options_.patterns};
+  UTP_CHECK(change.put_member(options_.group, own));
+  live.push_back(std::move(own));
+  std::sort(live.begin(), live.end(), [](const auto& a, const auto& b) { return a.member < b.member; });
+  for (const MemberRecord& member : live) {
+    // When a silent member's time is over, its partitions are for the others.
+    if (member.member != options_.member) next_maintenance_ns_ = std::min(next_maintenance_ns_, member.until_ns);
+  }
+  for (auto& cursor : cursors_) UTP_CHECK(maintain_cursor(change, *cursor, live, now, changed));
+  UTP_CHECK(change.commit());
+  directory_->cursors_changed();
+  groups_seen_ = seen;
+  if (changed) {
+    if (shared.groups.fetch_add(1) == seen) groups_seen_ = seen + 1;
+    directory_->wake();
+  }
+  return {};
+}
+
+Status EmbeddedSubscription::maintain_cursor(CursorStore::Change& change, Cursor& cursor, const std::vector<MemberRecord>& live,
+                                             std::int64_t now, bool& released) {
+  const std::string& topic = cursor.topic->name;
+  const std::uint32_t partition = cursor.partition->number();
+  std::vector<const MemberRecord*> readers;
+  for (const MemberRecord& member : live) {
+    if (std::any_of(member.patterns.begin(), member.patterns.end(), [&](const auto& p) { return topic_matches(p, topic); })) {
+      readers.push_back(&member);
+    }
+  }
+  // Offset by the topic, so that many topics of one partition are spread too.
+  const bool mine = readers[(hash64(topic) + partition) % readers.size()]->member == options_.member;
+
+  UTP_TRY(auto found, change.cursor(topic, partition, options_.group));
+  if (!found) {  // the group was deleted under us: it begins anew
+    UTP_TRY(const auto index, cursor.partition->index());
+    CursorRecord fresh;
+    fresh.position = index->segments.front().base - 1;
+    fresh.count = index->segments.front().count_before;
+    fresh.epoch = static_cast<std::uint64_t>(directory_->clock().now().ns);
+    found = fresh;
+    cursor.held = false;
+  }
+  CursorRecord& record = *found;
+  if (cursor.held && (record.owner != options_.member || record.epoch != cursor.epoch)) cursor.held = false;
+  if (cursor.held) {
+    cursor.handing_over = !mine;
+    if (mine) {
+      record.lease_until_ns = cursor.lease_until_ns = now + options_.lease_ns;
+      record.boot = directory_->boot();
+    } else if (cursor.delivered <= cursor.acknowledged) {
+      record.owner.clear();
+      cursor.held = false;
+      released = true;
+    } else {
+      return {};  // what was delivered may still be acknowledged until the lease runs out
+    }
+    return change.put_cursor(topic, partition, options_.group, record);
+  }
+  if (!mine) return {};
+  const bool free = record.owner.empty() || record.owner == options_.member || !is_live(record.lease_until_ns, record.boot, now);
+  if (!free) {
+    next_maintenance_ns_ = std::min(next_maintenance_ns_, record.lease_until_ns);
+    return {};
+  }
+  prune(record.passes, record.position);
+  cursor.suspicious = !record.owner.empty() || !record.passes.empty();
+  cursor.passes = record.passes;
+  cursor.open_pass = false;
+  cursor.held = true;
+  cursor.handing_over = false;
+  cursor.acknowledged = cursor.delivered = record.position;
+  record.owner = options_.member;
+  cursor.epoch = ++record.epoch;
+  record.lease_until_ns = cursor.lease_until_ns = now + options_.lease_ns;
+  record.boot = directory_->boot();
+  UTP_CHECK(place(cursor, record.position + 1));
+  return change.put_cursor(topic, partition, options_.group, record);
+}
+
+Status EmbeddedSubscription::acknowledge(std::string_view topic, std::uint32_t partition, std::uint64_t position) {
+  const std::string place_name = "acknowledge " + std::string(topic) + "/" + std::to_string(partition);
+  if (!in_group()) return fail(Code::kInvalidArgument, place_name + ": this subscription has no group; subscribe with one");
+  const auto at = std::find_if(cursors_.begin(), cursors_.end(), [&](const auto& c) {
+    return c->partition->number() == partition && c->topic->name == topic;
+  });
+  if (at == cursors_.end()) return fail(Code::kInvalidArgument, place_name + ": this subscription does not read it");
+  Cursor& cursor = **at;
+  if (position > cursor.partition->state().tail.load()) {
+    return fail(Code::kInvalidArgument, place_name + ": position " + std::to_string(position) + " was not published yet");
+  }
+  const auto fenced = [&] {
+    cursor.held = false;
+    next_maintenance_ns_ = 0;
+    return fail(Code::kFenced, place_name + ": the lease of member " + options_.member + " of group " + options_.group +
+                                   " has gone to another; drop what was read of this partition");
+  };
+  if (!cursor.held) return fenced();
+  const std::int64_t now = directory_->clock().monotonic_ns();
+  UTP_TRY(auto change, directory_->cursors().change());
+  UTP_TRY(auto record, change.cursor(topic, partition, options_.group));
+  if (!record || record->owner != options_.member || record->epoch != cursor.epoch) return fenced();
+  if (position > record->position) {
+    UTP_TRY(const auto index, cursor.partition->index());
+    record->position = position;
+    record->count = Partition::count_at(*index, position);
+  }
+  cursor.acknowledged = std::max(cursor.acknowledged, position);
+  const bool was_open = cursor.open_pass && cursor.passes.back().high > position;
+  prune(cursor.passes, position);
+  cursor.open_pass = was_open;
+  if (cursor.passes.empty()) cursor.suspicious = false;
+  record->passes = cursor.passes;
+  const bool release = cursor.handing_over && cursor.delivered <= position;
+  if (release) {
+    record->owner.clear();
+    cursor.held = false;
+  } else if (!cursor.handing_over) {
+    record->lease_until_ns = cursor.lease_until_ns = now + options_.lease_ns;
+  }
+  UTP_CHECK(change.put_cursor(topic, partition, options_.group, *record));
+  UTP_CHECK(change.commit());
+  directory_->cursors_changed();
+  if (release) {
+    directory_->state().groups.fetch_add(1);
+    directory_->wake();
+  } else if (cursor.next <= position) {
+    UTP_CHECK(place(cursor, position + 1));
+  }
+  return {};
+}
+
+Status EmbeddedSubscription::rewind() {
+  messages_.clear();
+  for (auto& cursor : cursors_) {
+    if (!in_group()) {
+      UTP_CHECK(place(*cursor, cursor->start));
+      continue;
+    }
+    if (!cursor->held) continue;
+    end_pass(*cursor);
+    cursor->delivered = cursor->acknowledged;
+    UTP_CHECK(place(*cursor, cursor->acknowledged + 1));
+  }
+  if (!in_group()) return {};
+  UTP_TRY(auto change, directory_->cursors().change());
+  for (auto& cursor : cursors_) {
+    if (!cursor->held || cursor->passes.empty()) continue;
+    UTP_TRY(auto record, change.cursor(cursor->topic->name, cursor->partition->number(), options_.group));
+    if (!record || record->owner != options_.member || record->epoch != cursor->epoch) continue;
+    record->passes = cursor->passes;
+    UTP_CHECK(change.put_cursor(cursor->topic->name, cursor->partition->number(), options_.group, *record));
+  }
+  UTP_CHECK(change.commit());
+  directory_->cursors_changed();
+  return {};
+}
+
+// What retention took from a held partition before the group acknowledged it; taken once.
+void EmbeddedSubscription::collect_trimmed() {
+  for (auto& cursor : cursors_) {
+    if (!cursor->held) continue;
+    const std::string& topic = cursor->topic->name;
+    const std::uint32_t partition = cursor->partition->number();
+    bool any = false;
+    (void)directory_->cursors().for_each_cursor(topic, partition, [&](std::string_view group, CursorRecord& record) {
+      any |= group == options_.group && record.unreported > 0;
+    });
+    if (!any) continue;
+    auto change = directory_->cursors().change();
+    if (!change) return;
+    auto record = change->cursor(topic, partition, options_.group);
+    if (!record || !*record) continue;
+    const std::uint64_t count = std::exchange((*record)->unreported, 0);
+    if (!change->put_cursor(topic, partition, options_.group, **record) || !change->commit()) continue;
+    directory_->cursors_changed();
+    cursor->lost += count;
+  }
+}
+
+}  // namespace utp::embedded_bus

@@ -1,0 +1,30 @@
+#include <filesystem>
+
+#include "drivers/store/sqlite/sqlite_store.h"
+#include "store/contract_suite.h"
+
+namespace utp::store_test {
+namespace {
+
+class SqliteHarness final : public StoreHarness {
+ public:
+  SqliteHarness() {
+    std::string name = (std::filesystem::temp_directory_path() / "utp_store_XXXXXX").string();
+    if (::mkdtemp(name.data()) != nullptr) folder_ = name;
+  }
+  ~SqliteHarness() override {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  Result<std::unique_ptr<Store>> open() override { return open_sqlite_store({.path = (folder_ / "store.db").string()}); }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContract,
+                         ::testing::Values(MakeStoreHarness([] { return std::make_unique<SqliteHarness>(); })),
+                         [](const auto&) { return std::string("File"); });
+
+}  // namespace
+}  // namespace utp::store_test

@@ -1,0 +1,158 @@
+#include "drivers/store/sqlite/sqlite_migration.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace utp::sqlite {
+namespace {
+
+struct Known {
+  bool exists = false;
+  std::string event_type;
+  std::string schema_ref;
+  bool exploded = false;
+  std::map<std::string, std::string, std::less<>> kinds;  // by column name
+};
+
+std::string column_text(sqlite3_stmt* statement, int column) {
+  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
+  return {text == nullptr ? "" : text, static_cast<std::size_t>(sqlite3_column_bytes(statement, column))};
+}
+
+void bind_text(sqlite3_stmt* statement, int parameter, std::string_view text) {
+  sqlite3_bind_text(statement, parameter, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+}
+
+Result<std::vector<std::vector<std::string>>> rows(Connection& connection, std::string_view sql,
+                                                   std::initializer_list<std::string_view> parameters) {
+  UTP_TRY(const Statement statement, connection.prepare(sql));
+  int parameter = 0;
+  for (std::string_view text : parameters) bind_text(statement.get(), ++parameter, text);
+  std::vector<std::vector<std::string>> out;
+  for (;;) {
+    const int code = sqlite3_step(statement.get());
+    if (code == SQLITE_DONE) return out;
+    if (code != SQLITE_ROW) return fail(connection.error(code, "read the catalogue"));
+    auto& row = out.emplace_back();
+    for (int i = 0; i < sqlite3_column_count(statement.get()); ++i) row.push_back(column_text(statement.get(), i));
+  }
+}
+
+Result<Known> known_table(Connection& connection, const Plan& plan) {
+  Known known;
+  UTP_TRY(const auto owner, rows(connection, "SELECT event_type, schema_ref, exploded FROM utp_tables WHERE table_name = ?1 COLLATE NOCASE",
+                                 {plan.table()}));
+  if (owner.empty()) {
+    UTP_TRY(const auto foreign, rows(connection, "SELECT type FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE", {plan.table()}));
+    if (!foreign.empty() || plan.table().starts_with("utp_")) {
+      return fail(Code::kAlreadyExists, "store " + connection.path() + ": " + plan.schema_ref() + " wants the table \"" + plan.table() +
+                                            "\", which is there and was not made for events. Name another table in the schema "
+                                            "(x-utp.table), or another file");
+    }
+    return known;
+  }
+  known.exists = true;
+  known.event_type = owner[0][0];
+  known.schema_ref = owner[0][1];
+  known.exploded = owner[0][2] == "1";
+  UTP_TRY(const auto columns, rows(connection, "SELECT name, kind FROM utp_columns WHERE table_name = ?1 COLLATE NOCASE", {plan.table()}));
+  for (const auto& column : columns) known.kinds.emplace(column[0], column[1]);
+  return known;
+}
+
+Status add_to_catalogue(Connection& connection, const Plan& plan, const StoredColumn& column) {
+  UTP_TRY(const Statement statement,
+          connection.prepare("INSERT INTO utp_columns (table_name, position, name, kind) VALUES (?1, (SELECT count(*) FROM "
+                             "utp_columns WHERE table_name = ?1), ?2, ?3)"));
+  bind_text(statement.get(), 1, plan.table());
+  bind_text(statement.get(), 2, column.name);
+  bind_text(statement.get(), 3, to_string(column.kind));
+  const int code = sqlite3_step(statement.get());
+  if (code != SQLITE_DONE) return fail(connection.error(code, "write the catalogue"));
+  return {};
+}
+
+// "utp://quotes/2.10.0" after "utp://quotes/2.9.0".
+bool newer_ref(std::string_view a, std::string_view b) {
+  const auto version = [](std::string_view ref) {
+    std::array<int, 3> parts{};
+    const std::size_t slash = ref.rfind('/');
+    const std::string text(slash == std::string_view::npos ? ref : ref.substr(slash + 1));
+    std::sscanf(text.c_str(), "%d.%d.%d", &parts[0], &parts[1], &parts[2]);
+    return parts;
+  };
+  return version(a) > version(b);
+}
+
+Status check_known(const Connection& connection, const Known& known, const Plan& plan, const std::vector<StoredColumn>& columns) {
+  const std::string where = "store " + connection.path() + ": table \"" + plan.table() + "\": ";
+  if (known.event_type != plan.event_type()) {
+    return fail(Code::kAlreadyExists, where + "holds " + known.event_type + "; " + plan.event_type() +
+                                          " needs a table of its own: name it in the schema (x-utp.table)");
+  }
+  if (known.exploded != plan.explode().has_value()) {
+    return fail(Code::kUnsupported, where + known.schema_ref + " and " + plan.schema_ref() +
+                                        " differ in x-utp.explode: that is a new major version with a table of its own");
+  }
+  for (const StoredColumn& column : columns) {
+    const auto found = known.kinds.find(column.name);
+    if (found == known.kinds.end() || found->second == to_string(column.kind)) continue;
+    return fail(Code::kUnsupported, where + "column \"" + column.name + "\" is " + found->second + " since " + known.schema_ref +
+                                        ", " + plan.schema_ref() + " wants " + std::string(to_string(column.kind)) +
+                                        ". A field never changes its type: give it a new name, or the schema a new major version "
+                                        "with a table of its own");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status migrate(Connection& connection, const Plan& plan) {
+  UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
+  const auto missing = [&](const Known& known) {
+    return std::any_of(columns.begin(), columns.end(), [&](const auto& column) { return !known.kinds.contains(column.name); });
+  };
+  {
+    // Nearly always nothing is to do: look without taking the write lock.
+    UTP_TRY(const Known known, known_table(connection, plan));
+    if (known.exists) {
+      UTP_CHECK(check_known(connection, known, plan, columns));
+      if (!missing(known) && !newer_ref(plan.schema_ref(), known.schema_ref)) return {};
+    }
+  }
+  if (connection.options().read_only) {
+    return fail(Code::kPermission, "store " + connection.path() + ": was opened for reading only, and table \"" + plan.table() +
+                                       "\" lacks columns of " + plan.schema_ref());
+  }
+  UTP_TRY(Transaction transaction, Transaction::begin(connection));
+  UTP_TRY(const Known known, known_table(connection, plan));
+  if (known.exists) {
+    UTP_CHECK(check_known(connection, known, plan, columns));
+  } else {
+    UTP_TRY(const std::string sql, create_table_sql(plan, SqlDialect::kSqlite));
+    UTP_CHECK(connection.execute(sql));
+  }
+  for (const StoredColumn& column : columns) {
+    if (known.kinds.contains(column.name)) continue;
+    if (known.exists) UTP_CHECK(connection.execute(add_column_sql(plan.table(), column, SqlDialect::kSqlite)));
+    UTP_CHECK(add_to_catalogue(connection, plan, column));
+  }
+  if (!known.exists || newer_ref(plan.schema_ref(), known.schema_ref)) {
+    UTP_TRY(const Statement statement,
+            connection.prepare("INSERT INTO utp_tables (event_type, table_name, schema_ref, exploded, row_count) VALUES (?1, ?2, ?3, "
+                               "?4, 0) ON CONFLICT (event_type) DO UPDATE SET schema_ref = excluded.schema_ref"));
+    bind_text(statement.get(), 1, plan.event_type());
+    bind_text(statement.get(), 2, plan.table());
+    bind_text(statement.get(), 3, plan.schema_ref());
+    sqlite3_bind_int(statement.get(), 4, plan.explode() ? 1 : 0);
+    const int code = sqlite3_step(statement.get());
+    if (code != SQLITE_DONE) return fail(connection.error(code, "write the catalogue"));
+  }
+  return transaction.commit();
+}
+
+}  // namespace utp::sqlite

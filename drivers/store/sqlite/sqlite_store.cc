@@ -1,0 +1,194 @@
+#include "drivers/store/sqlite/sqlite_store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "drivers/store/sqlite/sqlite_connection.h"
+#include "drivers/store/sqlite/sqlite_migration.h"
+#include "drivers/store/sqlite/sqlite_query.h"
+#include "drivers/store/sqlite/sqlite_table.h"
+
+namespace utp {
+namespace sqlite {
+namespace {
+
+// The events of a batch were decoded by another thread, on another core.
+constexpr std::size_t kPrefetchEvents = 4;
+constexpr std::size_t kPrefetchRows = 2;
+
+void prefetch(const Event& event) {
+  const auto* bytes = reinterpret_cast<const char*>(&event);
+  for (std::size_t offset = 0; offset < sizeof(Event); offset += 64) __builtin_prefetch(bytes + offset);
+}
+
+void prefetch_row(const Event& event) {
+  const std::span<const Value> values = event.row.values();
+  for (std::size_t i = 0; i < values.size(); i += 64 / sizeof(Value)) __builtin_prefetch(values.data() + i);
+  __builtin_prefetch(event.envelope.symbol.data());
+}
+
+class SqliteStore final : public Store {
+ public:
+  explicit SqliteStore(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+  Status prepare(const std::shared_ptr<const Plan>& plan) override;
+  Result<WriteResult> write(std::span<const Event* const> events) override;
+  Result<std::unique_ptr<Cursor>> query(const Query& query) override { return run_query(*connection_, query); }
+  Result<std::vector<TableStats>> stats() override { return table_stats(*connection_); }
+
+ private:
+  struct Item {
+    std::int64_t event_time;
+    std::uint64_t key_high;
+    TableWriter* table;
+    std::uint32_t index;
+  };
+
+  TableWriter* find_table(const Event& event);
+  // Fixes the realm at the first write; empty when another realm is wrong here.
+  Status load_realm(std::string_view first);
+  Status set_realm();
+  void plan_batch(std::span<const Event* const> events, WriteResult& result);
+  Status run_batch(std::span<const Event* const> events, WriteResult& result);
+
+  std::unique_ptr<Connection> connection_;
+  std::unordered_map<const Plan*, std::unique_ptr<TableWriter>> tables_;
+  std::string realm_;
+  bool realm_stored_ = false;
+  std::vector<Item> order_;  // of the batch in hand
+};
+
+Status SqliteStore::prepare(const std::shared_ptr<const Plan>& plan) {
+  if (tables_.contains(plan.get())) return {};
+  UTP_CHECK(migrate(*connection_, *plan));
+  if (connection_->options().read_only) return {};
+  UTP_TRY(auto table, TableWriter::create(*connection_, plan));
+  tables_.emplace(plan.get(), std::move(table));
+  return {};
+}
+
+TableWriter* SqliteStore::find_table(const Event& event) {
+  if (!event.row.has_plan()) return nullptr;
+  const auto found = tables_.find(&event.row.plan());
+  if (found != tables_.end()) return found->second.get();
+  // Another instance of the same schema: a published schema never changes, so its columns are the same.
+  for (const auto& [plan, table] : tables_) {
+    if (plan->schema_ref() == event.row.plan().schema_ref() && plan->columns().size() == event.row.values().size()) return table.get();
+  }
+  return nullptr;
+}
+
+Status SqliteStore::load_realm(std::string_view first) {
+  UTP_TRY(const Statement statement, connection_->prepare("SELECT value FROM utp_meta WHERE name = 'realm'"));
+  const int code = sqlite3_step(statement.get());
+  if (code == SQLITE_ROW) {
+    realm_ = reinterpret_cast<const char*>(sqlite3_column_text(statement.get(), 0));
+    realm_stored_ = true;
+  } else if (code == SQLITE_DONE) {
+    realm_ = first;
+  } else {
+    return fail(connection_->error(code, "read the realm"));
+  }
+  return {};
+}
+
+Status SqliteStore::set_realm() {
+  UTP_TRY(const Statement statement, connection_->prepare("INSERT INTO utp_meta (name, value) VALUES ('realm', ?1)"));
+  sqlite3_bind_text(statement.get(), 1, realm_.data(), static_cast<int>(realm_.size()), SQLITE_STATIC);
+  const int code = sqlite3_step(statement.get());
+  if (code != SQLITE_DONE) return fail(connection_->error(code, "write the realm"));
+  return {};
+}
+
+// Which event goes where, in key order (neighbours in the table share a page); what cannot go anywhere becomes an error.
+void SqliteStore::plan_batch(std::span<const Event* const> events, WriteResult& result) {
+  order_.clear();
+  TableWriter* table = nullptr;
+  bool sorted = true;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const Event& event = *events[i];
+    if (event.envelope.realm != realm_) {
+      result.errors.push_back({i, {Code::kInvalidArgument,
+                                   "store " + connection_->path() + ": holds realm \"" + realm_ + "\", the event is of realm \"" +
+                                       std::string(event.envelope.realm) + "\". One realm per store: give it a store of its own",
+                                   false}});
+      continue;
+    }
+    if (table == nullptr || &table->plan() != &event.row.plan()) table = find_table(event);
+    if (table == nullptr) {
+      result.errors.push_back({i, {Code::kNotFound,
+                                   "store " + connection_->path() + ": no table was prepared for " +
+                                       (event.row.has_plan() ? event.row.plan().schema_ref() : std::string(event.envelope.schema_ref)) +
+                                       ". Start with its schema among the schema directories",
+                                   false}});
+      continue;
+    }
+    const Item item{event.envelope.event_time.ns, event.key.high, table, static_cast<std::uint32_t>(i)};
+    sorted = sorted && (order_.empty() || order_.back().event_time <= item.event_time);
+    order_.push_back(item);
+  }
+  if (sorted) return;
+  std::stable_sort(order_.begin(), order_.end(), [](const Item& a, const Item& b) {
+    return a.event_time != b.event_time ? a.event_time < b.event_time : a.key_high < b.key_high;
+  });
+}
+
+Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult& result) {
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    const Item& item = order_[i];
+    if (i + kPrefetchEvents < order_.size()) prefetch(*events[order_[i + kPrefetchEvents].index]);
+    if (i + kPrefetchRows < order_.size()) prefetch_row(*events[order_[i + kPrefetchRows].index]);
+    auto outcome = item.table->insert(*events[item.index]);
+    if (outcome) {
+      if (*outcome == TableWriter::Outcome::kInserted) {
+        ++result.inserted;
+      } else {
+        ++result.duplicates;
+        result.duplicate_indexes.push_back(item.index);
+      }
+      continue;
+    }
+    Error& error = outcome.error();
+    if (error.code != Code::kInvalidArgument && error.code != Code::kAlreadyExists) return fail(std::move(error));
+    result.errors.push_back({item.index, std::move(error)});
+  }
+  for (const auto& [plan, table] : tables_) {
+    const std::uint64_t rows = table->take_row_count();
+    if (rows > 0) UTP_CHECK(table->count_rows(rows));
+  }
+  if (result.inserted > 0 && !realm_stored_) UTP_CHECK(set_realm());
+  return {};
+}
+
+Result<WriteResult> SqliteStore::write(std::span<const Event* const> events) {
+  WriteResult result;
+  if (events.empty()) return result;
+  if (connection_->options().read_only) {
+    return fail(Code::kPermission, "store " + connection_->path() + ": was opened for reading only");
+  }
+  UTP_TRY(Transaction transaction, Transaction::begin(*connection_));
+  if (!realm_stored_) UTP_CHECK(load_realm(events.front()->envelope.realm));
+  plan_batch(events, result);
+  auto status = run_batch(events, result);
+  if (status) status = transaction.commit();
+  if (!status) {
+    for (const auto& [plan, table] : tables_) (void)table->take_row_count();
+    return fail(std::move(status.error()));
+  }
+  realm_stored_ = realm_stored_ || result.inserted > 0;
+  std::sort(result.errors.begin(), result.errors.end(), [](const RowError& a, const RowError& b) { return a.index < b.index; });
+  return result;
+}
+
+}  // namespace
+}  // namespace sqlite
+
+Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteStoreOptions& options) {
+  UTP_TRY(auto connection, sqlite::Connection::open(options));
+  return std::unique_ptr<Store>(new sqlite::SqliteStore(std::move(connection)));
+}
+
+}  // namespace utp

@@ -1,0 +1,56 @@
+// One table's insert statement, bound from events. Internal to this driver.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "drivers/store/sqlite/sqlite_connection.h"
+#include "model/event.h"
+#include "store/ddl.h"
+
+namespace utp::sqlite {
+
+// Writes within the transaction that the caller holds. Not thread-safe.
+class TableWriter {
+ public:
+  static Result<std::unique_ptr<TableWriter>> create(Connection& connection, std::shared_ptr<const Plan> plan);
+
+  const Plan& plan() const { return *plan_; }
+
+  enum class Outcome : std::uint8_t { kInserted, kDuplicate };
+  // kInvalidArgument and kAlreadyExists concern this event alone, of which nothing is stored then; any other error ends the
+  // transaction.
+  Result<Outcome> insert(const Event& event);
+
+  // Rows added since the last call.
+  std::uint64_t take_row_count() { return std::exchange(row_count_, 0); }
+  // Adds `rows` to the table's count in the catalogue.
+  Status count_rows(std::uint64_t rows);
+
+ private:
+  TableWriter(Connection& connection, std::shared_ptr<const Plan> plan) : connection_(connection), plan_(std::move(plan)) {}
+  Status prepare();
+  void bind_header(const Event& event, bool rounded);
+  bool bind_payload(const Event& event);
+  bool bind_value(int parameter, const Value& value);
+  Result<bool> step();
+  Result<Outcome> insert_single();
+  Result<Outcome> insert_exploded(const Event& event);
+  Status check_same(const Event& event);
+
+  Connection& connection_;
+  std::shared_ptr<const Plan> plan_;
+  Statement insert_;
+  Statement stored_;   // the identity of the row under a key
+  Statement counter_;
+  int first_payload_ = 0;  // parameter of the payload's first column
+  std::string key_;
+  std::string quality_;
+  std::string arrays_;
+  std::vector<std::string> array_texts_;  // per column, reused
+  std::uint64_t row_count_ = 0;
+};
+
+}  // namespace utp::sqlite

@@ -1,0 +1,394 @@
+#include "connector/host.h"
+
+#include <algorithm>
+
+#include "connector/backoff.h"
+#include "connector/exec_connector.h"
+#include "core/json_writer.h"
+#include "core/log.h"
+
+namespace utp {
+namespace {
+
+constexpr std::size_t kFramesPerStep = 256;
+constexpr std::int64_t kCheckEveryNs = 100'000'000;
+constexpr std::int64_t kStatusEveryNs = 100'000'000;
+constexpr std::int64_t kRecordingAgeNs = 3'600'000'000'000;
+constexpr std::int64_t kPublishBackoffMinNs = 5'000'000;
+constexpr std::int64_t kPublishBackoffMaxNs = 1'000'000'000;
+
+std::string or_else(const std::string& value, const std::string& otherwise) { return value.empty() ? otherwise : value; }
+
+Result<std::vector<WantedStream>> wanted_of(const InstanceOptions& options) {
+  return options.manifest.wanted(options.channels, options.symbols);
+}
+
+}  // namespace
+
+std::string_view to_string(InstanceState state) {
+  switch (state) {
+    case InstanceState::kStarting: return "starting";
+    case InstanceState::kUp: return "up";
+    case InstanceState::kDegraded: return "degraded";
+    case InstanceState::kDown: return "down";
+    case InstanceState::kStopped: return "stopped";
+  }
+  return "";
+}
+
+PipelineOptions pipeline_options(const InstanceOptions& options) {
+  const Manifest& manifest = options.manifest;
+  PipelineOptions p;
+  p.source_id = or_else(options.source_id, manifest.id);
+  p.realm = or_else(options.realm, manifest.realm);
+  p.region = or_else(options.region, manifest.region);
+  p.plans = manifest.plans();
+  p.lateness_ns = manifest.lateness_ns;
+  p.batch_events = manifest.batch_events;
+  p.batch_bytes = manifest.batch_bytes;
+  p.outbound_bytes_max = manifest.queue_events_bytes;
+  if (!options.dead_letter_overflow_file.empty()) {
+    p.dead_letter_overflow = overflow_file(options.dead_letter_overflow_file, options.dead_letter_overflow_bytes);
+  }
+  return p;
+}
+
+Result<std::unique_ptr<Mapper>> make_mapper(const InstanceOptions& options, const BuiltinConnector* builtin) {
+  const Manifest& manifest = options.manifest;
+  MapperContext context;
+  context.plans = manifest.plans();
+  if (!options.replay) {
+    UTP_TRY(context.wanted, wanted_of(options));
+  }
+  context.symbols = manifest.symbol_map();
+  UTP_TRY(context.settings_json, merge_json(manifest.settings_json, options.settings_json));
+  if (manifest.entry == Manifest::Entry::kExec) return make_line_mapper(manifest, std::move(context));
+  if (builtin == nullptr || !builtin->mapper) {
+    return fail(Code::kNotFound, manifest.file + ": entry builtin:" + manifest.builtin + ", but no such connector is built into this program");
+  }
+  return builtin->mapper(std::move(context));
+}
+
+Status configure_topics(Bus& bus, const Pipeline& pipeline, std::uint32_t partitions) {
+  for (const auto& [topic, plan] : pipeline.topics()) {
+    TopicOptions topic_options;
+    topic_options.partitions = partitions;
+    topic_options.retention_ns = plan->retention_ns();
+    UTP_CHECK(bus.configure_topic(topic, topic_options));
+  }
+  return {};
+}
+
+ConnectorInstance::ConnectorInstance(InstanceOptions options, const Clock& clock)
+    : options_(std::move(options)),
+      name_(or_else(options_.source_id, options_.manifest.id)),
+      clock_(clock),
+      queue_(options_.manifest.queue_frames_bytes),
+      events_(options_.manifest.rates.events_per_second, options_.manifest.rates.events_per_second),
+      random_(options_.seed + 1) {}
+
+Result<std::unique_ptr<ConnectorInstance>> ConnectorInstance::create(InstanceOptions options, const BuiltinConnector* builtin,
+                                                                     const Registry& registry, const Clock& clock, Bus& bus) {
+  std::unique_ptr<ConnectorInstance> self(new ConnectorInstance(std::move(options), clock));
+  const InstanceOptions& o = self->options_;
+  const Manifest& manifest = o.manifest;
+
+  UTP_TRY(std::vector<WantedStream> wanted, wanted_of(o));
+  std::vector<std::int64_t> stale_after_ns;
+  for (const WantedStream& stream : wanted) stale_after_ns.push_back(manifest.channel(stream.channel)->stale_after_ns);
+  StreamWatch::Limits limits;
+  limits.subscriptions_per_connection = manifest.rates.subscriptions_per_connection;
+  limits.confirm_within_ns = manifest.confirm_within_ns;
+  limits.silent_connection_ns = manifest.entry == Manifest::Entry::kExec ? 0 : manifest.silent_connection_ns;
+  limits.lateness_ns = manifest.lateness_ns;
+  self->watch_ = std::make_unique<StreamWatch>(wanted, std::move(stale_after_ns), limits);
+
+  UTP_TRY(auto mapper, make_mapper(o, builtin));
+  UTP_TRY(self->publisher_, bus.publisher(o.publisher));
+  PipelineOptions p = pipeline_options(o);
+  p.commands = [raw = self.get()](Command command) {
+    if (raw->collector_) raw->collector_->carry_out(std::move(command));
+  };
+  UTP_TRY(self->pipeline_, Pipeline::create(std::move(p), registry, clock, *self->publisher_, std::move(mapper), self->watch_.get()));
+  UTP_CHECK(configure_topics(bus, *self->pipeline_, o.partitions));
+
+  self->symbols_ = std::make_unique<SymbolMap>(manifest.symbol_map());
+  CollectorContext context;
+  context.wanted = std::move(wanted);
+  context.endpoint = or_else(o.endpoint, manifest.endpoint);
+  UTP_TRY(context.settings_json, merge_json(manifest.settings_json, o.settings_json));
+  context.ca_file = o.ca_file;
+  context.clock = &clock;
+  context.seed = o.seed;
+  context.symbols = self->symbols_.get();
+  context.rates = manifest.rates;
+  context.link = manifest.link;
+  context.secrets = o.secrets;
+  if (manifest.entry == Manifest::Entry::kExec) {
+    ExecOptions exec;
+    exec.connector = manifest.id;
+    exec.program = manifest.program;
+    exec.folder = manifest.folder;
+    exec.environment = exec_environment(manifest, context);
+    exec.line_bytes_max = manifest.exec_line_bytes;
+    exec.stop_timeout_ns = manifest.exec_stop_timeout_ns;
+    UTP_TRY(self->collector_, make_exec_collector(std::move(exec), std::move(context)));
+  } else if (builtin->collector) {
+    UTP_TRY(self->collector_, builtin->collector(std::move(context)));
+  }
+  self->started_ = clock.now();
+  self->watch_->start(self->started_);
+  self->update_status(clock.monotonic_ns(), true);
+  return self;
+}
+
+ConnectorInstance::~ConnectorInstance() { stop(); }
+
+void ConnectorInstance::start() {
+  std::lock_guard lock(lifecycle_);
+  if (host_thread_.joinable() || stopping_) return;
+  host_thread_ = std::thread([this] { run_host(); });
+  if (!collector_) {
+    collector_ended({});
+    return;
+  }
+  collector_thread_ = std::thread([this] { collector_ended(collector_->run(queue_)); });
+}
+
+void ConnectorInstance::collector_ended(const Status& status) {
+  if (!status && !stopping_) {
+    log::error("the collector cannot go on", {{"source", name_}, {"error", status.error().message}});
+    std::lock_guard lock(mutex_);
+    collector_error_ = status.error().message;
+  }
+  collector_done_ = true;
+  queue_.wake();
+}
+
+void ConnectorInstance::stop() {
+  std::lock_guard lock(lifecycle_);
+  if (!stopping_.exchange(true)) {
+    stop_deadline_ns_ = clock_.monotonic_ns() + options_.stop_grace_ns;
+    if (collector_) collector_->stop();
+    queue_.wake();
+  }
+  // The host thread ends only after the collector, so that what the collector still delivers is published.
+  if (host_thread_.joinable()) host_thread_.join();
+  queue_.close();
+  if (collector_thread_.joinable()) collector_thread_.join();
+  if (pipeline_) update_status(clock_.monotonic_ns(), true);
+}
+
+void ConnectorInstance::run_host() {
+  while (true) {
+    step(kCheckEveryNs);
+    if (collector_done_ && drained()) break;
+    if (!stopping_) continue;
+    const std::int64_t now_ns = clock_.monotonic_ns();
+    if (now_ns < stop_deadline_ns_) continue;
+    if (queue_.closed() || !drained()) {
+      log::error("stopped before everything was published: what was received is lost",
+                 {{"source", name_}, {"frames_bytes", std::to_string(queue_.bytes())},
+                  {"events_bytes", std::to_string(pipeline_->outbound_bytes())}, {"last_error", publish_error_}});
+    }
+    queue_.close();  // releases a collector that waits for room
+    break;
+  }
+  if (auto status = publisher_->sync(); !status) {
+    log::error("the bus could not make the last messages durable", {{"source", name_}, {"error", status.error().message}});
+  }
+  finished_ = collector_done_ && drained();
+  update_status(clock_.monotonic_ns(), true);
+}
+
+void ConnectorInstance::reconnect(std::uint32_t connection, const std::string& reason) {
+  Command again;
+  again.kind = Command::Kind::kReconnect;
+  again.connection = connection;
+  again.text = reason;
+  if (collector_) collector_->carry_out(std::move(again));
+}
+
+bool ConnectorInstance::step(std::int64_t wait_ns) {
+  std::int64_t now_ns = clock_.monotonic_ns();
+  const std::int64_t limited_ns = events_.wait_ns(now_ns);
+  const bool hold = pipeline_->full() || limited_ns > 0;
+  if (batch_since_ns_ != 0) wait_ns = std::clamp<std::int64_t>(next_publish_ns_ - now_ns, 0, wait_ns);
+  if (limited_ns > 0) wait_ns = std::min(wait_ns, limited_ns);
+
+  std::span<const Frame> frames;
+  if (hold) {
+    // Nothing is taken, so the queue cannot tell when to go on: a short wait instead.
+    if (wait_ns > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(std::min<std::int64_t>(wait_ns, 5'000'000)));
+  } else {
+    frames = queue_.pop(kFramesPerStep, wait_ns);
+  }
+  pipeline_->set_pressure(failing_since_ns_ != 0 || queue_.bytes() > queue_.bytes_max() / 2);
+  std::size_t done = 0;
+  for (const Frame& frame : frames) {
+    const std::uint64_t before = pipeline_->events_total();
+    pipeline_->on_frame(frame);
+    ++done;
+    last_frame_time_ = frame.receive_time;
+    if (events_.limited()) events_.force(clock_.monotonic_ns(), static_cast<double>(pipeline_->events_total() - before));
+    if (batch_since_ns_ == 0 && !pipeline_->empty()) batch_since_ns_ = clock_.monotonic_ns();
+    if (pipeline_->batch_ready() || pipeline_->full()) publish(clock_.monotonic_ns());
+    if (pipeline_->full() || (events_.limited() && events_.wait_ns(clock_.monotonic_ns()) > 0)) break;
+  }
+  queue_.done(done);
+  if (done > 0) recording_ = clock_.now() - last_frame_time_ > kRecordingAgeNs;
+
+  now_ns = clock_.monotonic_ns();
+  if (batch_since_ns_ == 0 && !pipeline_->empty()) batch_since_ns_ = now_ns;
+  // Ran dry, or the batch has waited long enough.
+  if (batch_since_ns_ != 0 && (frames.size() < kFramesPerStep || now_ns - batch_since_ns_ >= options_.manifest.batch_linger_ns)) {
+    publish(now_ns);
+  }
+  if (now_ns >= next_check_ns_) {
+    next_check_ns_ = now_ns + kCheckEveryNs;
+    // While frames wait, the time of the last one seen is the present: they may hold what seems to be missing.
+    const bool dry = queue_.bytes() == 0;
+    if (!recording_) pipeline_->check(dry || last_frame_time_.ns == 0 ? clock_.now() : last_frame_time_);
+    pipeline_->turn_latency(now_ns);
+    if (batch_since_ns_ == 0 && !pipeline_->empty()) batch_since_ns_ = now_ns;
+  }
+  update_status(now_ns, false);
+  return done > 0;
+}
+
+void ConnectorInstance::publish(std::int64_t now_ns) {
+  if (now_ns < next_publish_ns_) return;
+  const auto status = pipeline_->flush();
+  if (status) {
+    if (failing_since_ns_ != 0) {
+      log::info("the bus takes messages again", {{"source", name_}, {"after_ms", std::to_string((now_ns - failing_since_ns_) / 1'000'000)}});
+    }
+    failing_since_ns_ = next_publish_ns_ = 0;
+    publish_attempt_ = 0;
+    batch_since_ns_ = pipeline_->empty() ? 0 : now_ns;
+    last_ok_ = watch_->last_data().ns != 0 ? watch_->last_data() : last_frame_time_;
+    return;
+  }
+  if (failing_since_ns_ == 0) {
+    failing_since_ns_ = now_ns;
+    log::warn("the bus does not take messages; they wait", {{"source", name_}, {"error", status.error().message}});
+  }
+  publish_error_ = status.error().message;
+  next_publish_ns_ = now_ns + kPublishBackoffMinNs / 2 + full_jitter_ns(random_, kPublishBackoffMinNs, kPublishBackoffMaxNs, publish_attempt_++);
+}
+
+InstanceState ConnectorInstance::judge(Timestamp now, std::string& detail) const {
+  const Manifest& manifest = options_.manifest;
+  if (!collector_error_.empty()) {
+    detail = collector_error_;
+    return InstanceState::kDown;
+  }
+  if (finished_ || (stopping_ && collector_done_)) return InstanceState::kStopped;
+  const bool receives = last_frame_time_.ns != 0 && now - last_frame_time_ < manifest.down_after_ns;
+  const bool connected = watch_->open_connections() > 0 || (watch_->connections() == 0 && receives);
+  if (failing_since_ns_ != 0) {
+    detail = "the bus does not take messages: " + publish_error_;
+    return clock_.monotonic_ns() - failing_since_ns_ > manifest.down_after_ns ? InstanceState::kDown : InstanceState::kDegraded;
+  }
+  if (!connected) {
+    const Timestamp since = std::max(connected_, started_);
+    detail = connected_.ns == 0 ? "not connected yet" : "not connected";
+    if (now - since > manifest.down_after_ns) return InstanceState::kDown;
+    return connected_.ns == 0 ? InstanceState::kStarting : InstanceState::kDegraded;
+  }
+  if (watch_->stale() > 0) {
+    detail = std::to_string(watch_->stale()) + " of " + std::to_string(watch_->wanted()) + " streams are stale";
+    return InstanceState::kDegraded;
+  }
+  if (watch_->open_connections() < watch_->connections()) {
+    detail = std::to_string(watch_->connections() - watch_->open_connections()) + " connections are down";
+    return InstanceState::kDegraded;
+  }
+  const Timestamp heard = std::max(watch_->last_data(), started_);
+  if (watch_->wanted() > 0 && now - heard > manifest.degraded_after_ns) {
+    detail = "no data for " + std::to_string((now - heard) / 1'000'000'000) + " s";
+    return InstanceState::kDegraded;
+  }
+  if (watch_->wanted() > 0 && watch_->last_data().ns == 0) {
+    detail = "connected, no data yet";
+    return InstanceState::kStarting;
+  }
+  return InstanceState::kUp;
+}
+
+void ConnectorInstance::update_status(std::int64_t now_ns, bool always) {
+  if (!always && now_ns < next_status_ns_) return;
+  next_status_ns_ = now_ns + kStatusEveryNs;
+  const Timestamp now = clock_.now();
+  if (watch_->open_connections() > 0) connected_ = now;
+  std::lock_guard lock(mutex_);
+  status_.connector = options_.manifest.id;
+  status_.source_id = name_;
+  status_.realm = or_else(options_.realm, options_.manifest.realm);
+  status_.region = or_else(options_.region, options_.manifest.region);
+  status_.detail.clear();
+  status_.state = judge(now, status_.detail);
+  status_.started = started_;
+  status_.last_ok = last_ok_;
+  status_.counts = pipeline_->counts();
+  status_.reconnects = watch_->reconnects();
+  status_.connections = watch_->connections();
+  status_.connections_open = watch_->open_connections();
+  status_.wanted = watch_->wanted();
+  status_.confirmed = watch_->confirmed();
+  status_.stale = watch_->stale();
+  status_.queue_frames_bytes = queue_.bytes();
+  status_.queue_events_bytes = pipeline_->outbound_bytes();
+  status_.held_back_ns = queue_.blocked_ns();
+  status_.dead_letters = pipeline_->dead_letter_stats();
+}
+
+InstanceStatus ConnectorInstance::status() const {
+  std::lock_guard lock(mutex_);
+  return status_;
+}
+
+std::string to_json(const InstanceStatus& s) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object()
+      .field("source_id", s.source_id)
+      .field("connector", s.connector)
+      .field("realm", s.realm)
+      .field("region", s.region)
+      .field("state", to_string(s.state));
+  if (!s.detail.empty()) json.field("detail", s.detail);
+  json.field("started", s.started);
+  json.key("last_ok");
+  if (s.last_ok.ns != 0) json.value(s.last_ok);
+  else json.null();
+  json.field("latency_p50_ms", static_cast<double>(s.counts.latency_p50_ns) * 1e-6)
+      .field("latency_p99_ms", static_cast<double>(s.counts.latency_p99_ns) * 1e-6)
+      .field("frames", s.counts.frames)
+      .field("frame_bytes", s.counts.frame_bytes);
+  json.key("events").begin_object();
+  for (const auto& [type, count] : s.counts.events) json.field(type, count);
+  json.end_object()
+      .field("events_total", s.counts.events_total)
+      .field("published", s.counts.published)
+      .field("rejects", s.counts.rejects)
+      .field("gaps", s.counts.gaps)
+      .field("conflated", s.counts.conflated)
+      .field("commands", s.counts.commands)
+      .field("publish_failures", s.counts.publish_failures)
+      .field("reconnects", s.reconnects)
+      .field("connections", s.connections)
+      .field("connections_open", s.connections_open)
+      .field("streams_wanted", s.wanted)
+      .field("streams_confirmed", s.confirmed)
+      .field("streams_stale", s.stale)
+      .field("queue_frames_bytes", s.queue_frames_bytes)
+      .field("queue_events_bytes", s.queue_events_bytes)
+      .field("held_back_ms", s.held_back_ns / 1'000'000)
+      .field("dead_letters", s.dead_letters.letters)
+      .field("dead_letters_dropped", s.dead_letters.dropped)
+      .end_object();
+  return out;
+}
+
+}  // namespace utp

@@ -1,0 +1,63 @@
+// WebSocketCollector: a Collector for venues that speak WebSocket (RFC 6455), with TLS, and HTTP GET for snapshots. A
+// connector says where to connect and what to send when a connection is open; everything else is done here.
+//
+// - The wanted streams are cut into connections of at most RateLimits::subscriptions_per_connection, in order; connection n
+//   carries the n-th slice, for as long as the collector lives.
+// - Frames: kOpen (address), then kSent for each message of ours, kWs for each message of the venue; kClose (reason) when a
+//   connection is gone, and also for an attempt that never opened. kHttp for the answer to a kRequest.
+// - A connection that ends for any reason is made again after a random wait that grows (LinkLimits), and subscribed anew.
+// - A silent connection is asked with a ping; without an answer it is dropped and made again.
+// - Commands: kSend waits for the message limit. kRequest is tried up to request_attempts times; if it fails for good, the
+//   command's connection is made again, so that the mapper starts from a clean state. kReconnect closes at once.
+// - TLS: at least 1.2, peer verified against the system's roots plus CollectorContext::ca_file, host name checked, SNI sent.
+//
+// Threads: run() does all the work on its own thread, and blocks in FrameSink::push when the host's queue is full, which
+// holds the venue back over TCP. stop() and carry_out() may be called from any thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "connector/collector.h"
+
+namespace utp {
+
+struct WebSocketOptions {
+  std::string name;  // of the connector, for the log
+  std::string url;   // "wss://host[:port]/path"; CollectorContext::endpoint takes its place when it is set
+  // Base of kRequest's paths, "https://host[:port]". When the endpoint is overridden, requests go to the endpoint's host
+  // (ws becomes http, wss https). "" = the endpoint's host.
+  std::string http_url;
+  // The messages that subscribe `streams` (this connection's slice); sent in order each time the connection opens.
+  std::function<std::vector<std::string>(std::uint32_t connection, std::span<const WantedStream> streams)> subscribe;
+  // Address of a connection where it depends on the streams; without it, the endpoint's.
+  std::function<std::string(std::uint32_t connection, std::span<const WantedStream> streams, const std::string& endpoint)>
+      connection_url;
+  // Sent on each connection every keep_alive_ns, for venues that want to hear from us in their own words.
+  std::string keep_alive;
+  std::int64_t keep_alive_ns = 0;
+  std::vector<std::pair<std::string, std::string>> headers;  // of the handshake and of requests
+  std::vector<std::string> subprotocols;
+  bool deflate = false;  // offer permessage-deflate
+  std::uint32_t request_attempts = 4;
+  std::size_t outbox_messages_max = 1024;  // waiting to be sent per connection, and requests; past it the connection is reset
+};
+
+// Where a URL points; ws, wss, http and https.
+struct Url {
+  std::string scheme, host, port, target;  // port is filled in from the scheme; target begins with '/'
+  bool tls = false;
+  static Result<Url> parse(std::string_view text);
+  std::string authority() const;  // host[:port] for a Host header; the default port is left out
+};
+
+// `context.wanted` may be empty: one connection without streams then.
+Result<std::unique_ptr<Collector>> make_websocket_collector(WebSocketOptions options, CollectorContext context);
+
+// The slices of `wanted`, in order. per_connection 0 = one slice.
+std::vector<std::vector<WantedStream>> shard_streams(std::span<const WantedStream> wanted, std::uint32_t per_connection);
+
+}  // namespace utp

@@ -1,0 +1,162 @@
+// Internal to src/normalize: the two ways of EventReader.
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/hash.h"
+#include "normalize/normalizer.h"
+#include "schema/json.h"
+#include "schema/plan_rules.h"
+#include "schema/registry.h"
+
+namespace utp {
+
+// Stretches of an envelope that repeat from message to message, once they have been found valid: found again by their
+// first bytes and compared whole.
+class Repeats {
+ public:
+  static constexpr std::size_t kBytesMax = 128;    // longer stretches go the general way
+  static constexpr std::size_t kEntriesMax = 4'096;  // more are not remembered and go the general way
+
+  struct Field {
+    std::uint16_t offset = 0;
+    std::uint16_t size = 0;
+    std::string_view in(const char* begin) const { return {begin + offset, size}; }
+  };
+  struct Entry {
+    alignas(32) char text[kBytesMax];
+    alignas(32) char mask[kBytesMax];  // 0xFF where the text is
+    std::uint32_t size = 0;
+    std::uint32_t next = UINT32_MAX;
+    std::array<Field, 3> fields;
+    std::shared_ptr<const Plan> plan;
+    const PlanRules* rules = nullptr;
+  };
+
+  // `hash_at`: where the sixteen bytes begin that tell entries apart.
+  explicit Repeats(std::size_t hash_at) : hash_at_(hash_at) { heads_.fill(UINT32_MAX); }
+
+  // kBytesMax bytes at `p` can be read; null when no entry is there.
+  const Entry* find(const char* p) const {
+    for (std::uint32_t i = heads_[bucket(p)]; i != UINT32_MAX; i = entries_[i]->next) {
+      if (same(*entries_[i], p)) [[likely]] return entries_[i].get();
+    }
+    return nullptr;
+  }
+  void add(std::unique_ptr<Entry> entry) {
+    if (entries_.size() >= kEntriesMax) return;
+    std::uint32_t& head = heads_[bucket(entry->text)];
+    entry->next = head;
+    head = static_cast<std::uint32_t>(entries_.size());
+    entries_.push_back(std::move(entry));
+  }
+
+ private:
+  std::size_t bucket(const char* p) const {
+    std::uint64_t a;
+    std::uint64_t b;
+    std::memcpy(&a, p + hash_at_, 8);
+    std::memcpy(&b, p + hash_at_ + 8, 8);
+    return static_cast<std::size_t>(((a * 0x9E3779B97F4A7C15ull) ^ b) * 0xC2B2AE3D27D4EB4Full >> 56);
+  }
+  static bool same(const Entry& entry, const char* p) {
+#if defined(__AVX2__)
+    // All of it at once: no loop whose end must be guessed.
+    const auto different = [&](std::size_t at) {
+      const auto load = [](const char* q) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)); };
+      return _mm256_and_si256(_mm256_xor_si256(load(p + at), load(entry.text + at)), load(entry.mask + at));
+    };
+    const __m256i any = _mm256_or_si256(_mm256_or_si256(different(0), different(32)), _mm256_or_si256(different(64), different(96)));
+    return _mm256_testz_si256(any, any) != 0;
+#else
+    return std::memcmp(p, entry.text, entry.size) == 0;
+#endif
+  }
+
+  std::size_t hash_at_;
+  std::array<std::uint32_t, 256> heads_;
+  std::vector<std::unique_ptr<Entry>> entries_;
+};
+
+// A stretch of fixed text around a time, with the date and the separators of the time that was read there last.
+struct Stencil {
+  static constexpr std::size_t kBytes = 96;
+  alignas(32) char text[kBytes] = {};
+  alignas(32) char mask[kBytes] = {};  // 0xFF where the text counts
+  std::int64_t day_ns = 0;
+
+#if defined(__AVX2__)
+  template <std::size_t kSize>
+  bool matches(const char* p) const {
+    const auto different = [&](std::size_t at) {
+      const auto load = [](const char* q) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)); };
+      return _mm256_and_si256(_mm256_xor_si256(load(p + at), load(text + at)), load(mask + at));
+    };
+    __m256i any = _mm256_or_si256(different(0), different(kSize - 32));
+    if constexpr (kSize > 64) any = _mm256_or_si256(any, different(32));
+    return _mm256_testz_si256(any, any) != 0 && mask[0] != 0;
+  }
+#endif
+  // `p`: such a stretch, read as legal; its time begins at `time_at`.
+  void learn(const char* p, std::size_t size, std::size_t time_at, const scan::DateCache& dates) {
+    if (std::memcmp(dates.text, p + time_at, 11) != 0) return;
+    std::memcpy(text, p, size);
+    std::memset(mask, -1, size);
+    for (const std::size_t at : {11, 12, 14, 15, 17, 18, 20, 21, 22, 23, 24, 25, 26, 27, 28}) mask[time_at + at] = 0;
+    day_ns = dates.day_ns;
+  }
+};
+
+// Plans by schema_ref without a tree search; a slot for each hash.
+class PlanCache {
+ public:
+  explicit PlanCache(const Registry& registry) : registry_(registry) {}
+
+  const Plan* find(std::string_view schema_ref) {  // null when unknown
+    std::shared_ptr<const Plan>& slot = slots_[hash64(schema_ref) % slots_.size()];
+    if (!slot || slot->schema_ref() != schema_ref) {
+      auto plan = registry_.by_ref(schema_ref);
+      if (!plan) return nullptr;
+      slot = std::move(plan);
+    }
+    return slot.get();
+  }
+
+ private:
+  const Registry& registry_;
+  std::array<std::shared_ptr<const Plan>, 64> slots_;
+};
+
+void add_envelope_keys(TextMap& keys);
+
+struct EventReader::Impl {
+  explicit Impl(const Registry& r);
+
+  bool read_fast(std::string_view bytes, Event& event);
+  // Keys in any order, white space anywhere; what is unusual beyond that goes the general way.
+  bool read_loose(std::string_view bytes, Event& event);
+  bool read_general(std::string_view bytes, Event& event, Violation& violation);
+  void learn(std::string_view bytes, const Event& event);
+
+  const Registry& registry;
+  Repeats types{kTypeOffset};  // {"v":1,"event_type":...,"schema_ref":...,"source_id":"
+  Repeats sources{0};          // sim.us1","realm":...,"region":...,"symbol":"
+  PlanCache plans;
+  TextMap keys;  // of the envelope, in the order of EnvelopeKey
+  Stencil event_stencil;
+  Stencil ingest_stencil;
+  Stencil watermark_stencil;
+  scan::DateCache dates;
+  scan::IndentCache indent;
+  JsonTree tree;
+  std::string padded;  // of the general way
+
+  static constexpr std::size_t kTypeOffset = 21;  // behind {"v":1,"event_type":"
+};
+
+}  // namespace utp

@@ -1,0 +1,208 @@
+#include "persist/dlq.h"
+
+#include <gtest/gtest.h>
+
+#include "persist/test_chamber.h"
+
+namespace utp {
+namespace {
+
+using persist_test::Chamber;
+using persist_test::must;
+using persist_test::Source;
+
+constexpr std::string_view kQuotes = "utp.prod.local.quotes.v2";
+constexpr std::string_view kTrades = "utp.prod.local.trades.v2";
+
+class DlqTest : public ::testing::Test {
+ protected:
+  Dlq dlq(DlqOptions options = {}) { return Dlq(chamber_.bus, chamber_.registry, clock_, std::move(options)); }
+  void persist() { chamber_.drain(*chamber_.persister()); }
+
+  // A quote whose bid became a text on its way.
+  std::string broken_quote(std::int64_t time) {
+    source_.quote("X", time);
+    std::string bytes = source_.take()[0];
+    const std::size_t at = bytes.find("\"bid\":") + 6;
+    bytes.replace(at, bytes.find(',', at) - at, "\"oops\"");
+    return bytes;
+  }
+
+  SystemClock clock_;
+  Chamber chamber_;
+  Source source_{chamber_.bus, chamber_.registry};
+};
+
+TEST_F(DlqTest, ListsByFilter) {
+  source_.publish_bytes(kQuotes, broken_quote(1));
+  source_.publish_bytes(kTrades, "{}");
+  source_.publish_bytes(kTrades, "nonsense");
+  persist();
+  Dlq letters = dlq();
+  EXPECT_EQ(must(letters.list({})).size(), 3u);
+  EXPECT_EQ(must(letters.list({.code = "json"})).size(), 1u);
+  EXPECT_EQ(must(letters.list({.topic = std::string(kTrades)})).size(), 2u);
+  EXPECT_EQ(must(letters.list({.topic = "utp.prod.*.quotes.v2"})).size(), 1u);
+  EXPECT_EQ(must(letters.list({.limit = 2})).size(), 2u);
+  EXPECT_EQ(must(letters.list({.since = Timestamp{INT64_MAX}})).size(), 0u);
+  EXPECT_EQ(must(letters.list({.connector = "nobody"})).size(), 0u);
+  EXPECT_EQ(letters.show("zz").error().code, Code::kNotFound);
+}
+
+TEST_F(DlqTest, RepairsWithAMergePatchAndStoresTheRowOnce) {
+  source_.publish_bytes(kQuotes, broken_quote(7));
+  persist();
+  EXPECT_EQ(chamber_.rows("quotes"), 0u);
+  Dlq letters = dlq();
+  const DlqReport report = must(letters.replay({}, {.merge_patch = R"({"payload":{"bid":101.25,"venue":null}})", .program = {}}));
+  EXPECT_EQ(report.replayed, 1u);
+  EXPECT_TRUE(report.left.empty());
+  persist();
+  auto cursor = must(chamber_.store.query({.event_type = "quotes/v2"}));
+  std::vector<Value> values;
+  ASSERT_TRUE(must(cursor->next(values)));
+  std::map<std::string, std::string> row;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (values[i].kind == Kind::kText) row[cursor->columns()[i].name] = values[i].as_text();
+    if (values[i].kind == Kind::kDecimal) row[cursor->columns()[i].name] = values[i].as_decimal().to_string();
+    if (values[i].kind == Kind::kTime) row[cursor->columns()[i].name] = std::to_string(values[i].as_time().ns);
+  }
+  EXPECT_EQ(row["bid"], "101.25");
+  EXPECT_EQ(row["quality"], "repaired");
+  EXPECT_EQ(row["event_time"], std::to_string(persist_test::kStartNs + 7));
+  EXPECT_EQ(row["source_id"], "venue.us1");
+  EXPECT_FALSE(row.contains("venue"));
+  EXPECT_FALSE(must(cursor->next(values)));
+  EXPECT_TRUE(must(letters.list({})).empty());
+  const auto finished = must(letters.list({.finished = true}));
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].finished, "replayed");
+}
+
+TEST_F(DlqTest, KeepsALetterWhoseRepairIsStillInvalid) {
+  source_.publish_bytes(kQuotes, broken_quote(1));
+  persist();
+  Dlq letters = dlq();
+  const DlqReport report = must(letters.replay({}, {.merge_patch = R"({"payload":{"bid":true}})", .program = {}}));
+  EXPECT_EQ(report.replayed, 0u);
+  ASSERT_EQ(report.left.size(), 1u);
+  EXPECT_NE(report.left[0].reason.find("/payload/bid"), std::string::npos) << report.left[0].reason;
+  EXPECT_EQ(must(letters.list({})).size(), 1u);
+}
+
+TEST_F(DlqTest, RepairsThroughAProgram) {
+  source_.publish_bytes(kQuotes, broken_quote(1));
+  source_.publish_bytes(kQuotes, broken_quote(2));
+  persist();
+  Dlq letters = dlq();
+  DlqReport report = must(letters.replay({}, {.merge_patch = {}, .program = "exit 3"}));
+  EXPECT_EQ(report.left.size(), 2u);
+  EXPECT_NE(report.left[0].reason.find("exited with 3"), std::string::npos);
+  report = must(letters.replay({}, {.merge_patch = {}, .program = "sed 's/\"oops\"/5.5/'"}));
+  EXPECT_EQ(report.replayed, 2u);
+  persist();
+  EXPECT_EQ(chamber_.rows("quotes"), 2u);
+}
+
+TEST_F(DlqTest, SendsAMessageUnchangedOnceItsSchemaIsKnown) {
+  source_.quote("X", 3);
+  const std::string current = source_.take()[0];
+  std::string newer = current;
+  newer.replace(newer.find("quotes/2.0.0"), 12, "quotes/2.1.0");
+  source_.publish_bytes(kQuotes, newer);
+  persist();
+  Dlq letters = dlq();
+  EXPECT_EQ(must(letters.replay({}, {})).left.size(), 1u);
+
+  std::string schema(chamber_.registry.by_event_type("quotes/v2")->schema().text());
+  schema.replace(schema.find("quotes/2.0.0"), 12, "quotes/2.1.0");
+  must(chamber_.registry.add(schema, "quotes/2.1.0.json"));
+  Dlq informed = dlq();
+  EXPECT_EQ(must(informed.replay({.code = "schema_unknown"}, {})).replayed, 1u);
+  persist();
+  auto cursor = must(chamber_.store.query({.event_type = "quotes/v2"}));
+  std::vector<Value> values;
+  ASSERT_TRUE(must(cursor->next(values)));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::string& name = cursor->columns()[i].name;
+    if (name == "schema_ref") {
+      EXPECT_EQ(values[i].as_text(), "utp://quotes/2.1.0");
+    } else if (name == "quality") {
+      EXPECT_EQ(values[i].kind, Kind::kNull);
+    }
+  }
+}
+
+TEST_F(DlqTest, DropsForGood) {
+  source_.publish_bytes(kQuotes, "a");
+  source_.publish_bytes(kQuotes, "b");
+  persist();
+  Dlq letters = dlq();
+  const auto before = must(letters.list({}));
+  EXPECT_EQ(must(letters.drop({.id = before[0].id})).dropped, 1u);
+  EXPECT_EQ(must(letters.list({})).size(), 1u);
+  EXPECT_EQ(must(dlq().list({})).size(), 1u) << "also for whoever looks later";
+  EXPECT_EQ(must(letters.drop({})).dropped, 1u);
+  EXPECT_EQ(must(letters.drop({})).dropped, 0u);
+}
+
+TEST_F(DlqTest, PutsALargeOriginalTogether) {
+  std::string large = "not json ";
+  while (large.size() < 500'000) large += std::to_string(large.size());
+  source_.publish_bytes(kQuotes, large);
+  persist();
+  Dlq letters = dlq();
+  const auto found = must(letters.list({}));
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_TRUE(found[0].complete);
+  EXPECT_EQ(must(letters.show(found[0].id)).original, large);
+}
+
+TEST_F(DlqTest, ShowsALetterOnceThatWasWrittenTwice) {
+  source_.publish_bytes(kQuotes, "broken");
+  persist();
+  PersisterOptions again = chamber_.options();
+  again.group = "second";
+  chamber_.drain(*chamber_.persister(again));
+  EXPECT_EQ(must(dlq().list({})).size(), 1u);
+}
+
+TEST_F(DlqTest, LeavesFramesToTheirConnector) {
+  auto writer = must(DeadLetterWriter::create(chamber_.registry, clock_, {}));
+  writer->add({.stage = DeadLetterStage::kMap, .code = "json", .original = "frame bytes", .connector = "venue.us1", .connection = 0, .frame_kind = "ws"});
+  auto publisher = must(chamber_.bus.publisher({}));
+  for (const DeadLetterMessage& m : writer->messages()) {
+    const OutMessage message{m.topic, m.key, m.value};
+    must(publisher->publish({&message, 1}));
+  }
+  EXPECT_EQ(must(dlq({.realm = "prod", .region = "local"}).replay({}, {})).left.size(), 1u);
+  std::string mapped;
+  DlqOptions options;
+  options.replay_frame = [&](const DlqEntry& entry, std::string_view bytes) -> Status {
+    mapped = entry.connector + " " + std::string(bytes);
+    return {};
+  };
+  EXPECT_EQ(must(dlq(options).replay({}, {.merge_patch = {}, .program = "tr a-z A-Z"})).replayed, 1u);
+  EXPECT_EQ(mapped, "venue.us1 FRAME BYTES");
+}
+
+TEST(FilterThrough, EndsAProgramThatDoesNotEnd) {
+  const auto result = filter_through("sleep 60", "", 50, 1000);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kTimeout);
+}
+
+TEST(FilterThrough, StopsAProgramThatWritesTooMuch) {
+  const auto result = filter_through("yes", "", 10'000, 100'000);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kFull);
+}
+
+TEST(FilterThrough, PassesLargeInputThrough) {
+  const std::string large(3'000'000, 'x');
+  EXPECT_EQ(*filter_through("cat", large, 10'000, 10'000'000), large);
+  EXPECT_EQ(*filter_through("true", large, 10'000, 100), "");
+}
+
+}  // namespace
+}  // namespace utp

@@ -1,0 +1,256 @@
+// The fast way in: keys are predicted in column order and compared whole.
+#include "schema/plan_rules.h"
+
+namespace utp {
+namespace {
+
+using scan::Cursor;
+
+// All of these return the position behind the value, null when the general way must decide. The caller made `p` ready.
+
+const char* scan_null(const ScalarRule& rule, const char* p, Value& out) {
+  if (!rule.nullable || !scan::literal(p, "null")) return nullptr;
+  out = Value::null();
+  return p + 4;
+}
+
+[[gnu::always_inline]] inline const char* scan_decimal(const ScalarRule& rule, const char* p, Value& out) {
+  const char* const end = scan::scan_decimal(p, out.integer, out.exponent);
+  if (end == nullptr) [[unlikely]] return scan_null(rule, p, out);
+  out.kind = Kind::kDecimal;
+  return end;
+}
+
+[[gnu::always_inline]] inline const char* scan_integer(const ScalarRule& rule, const char* p, Value& out) {
+  const char* const end = scan::scan_integer(p, out.integer);
+  if (end == nullptr) [[unlikely]] return scan_null(rule, p, out);
+  out.kind = Kind::kInteger;
+  return end;
+}
+
+[[gnu::always_inline]] inline const char* scan_text(const ScalarRule& rule, Cursor& cursor, const char* p, Value& out, bool& ascii) {
+  if (*p != '"') [[unlikely]] return scan_null(rule, p, out);
+  scan::Text text;
+  p = scan::scan_text(cursor, p + 1, text);
+  out.text = text.bytes;
+  out.size = text.size;
+  out.kind = Kind::kText;
+  ascii = text.ascii;
+  return p;
+}
+
+const char* scan_time(const ScalarRule& rule, Cursor& cursor, const char* p, Value& out, scan::DateCache& dates) {
+  if (*p != '"') return scan_null(rule, p, out);
+  if (cursor.left(p) < Timestamp::kTextSize + 2 || !scan::scan_time(p + 1, dates, out.integer) ||
+      p[Timestamp::kTextSize + 1] != '"') {
+    return nullptr;
+  }
+  out.kind = Kind::kTime;
+  return p + Timestamp::kTextSize + 2;
+}
+
+const char* scan_bool(const ScalarRule& rule, const char* p, Value& out) {
+  if (scan::literal(p, "true")) {
+    out = Value::of(true);
+    return p + 4;
+  }
+  if (scan::literal(p, "false")) {
+    out = Value::of(false);
+    return p + 5;
+  }
+  return scan_null(rule, p, out);
+}
+
+const char* scan_scalar(const ScalarRule& rule, Cursor& cursor, const char* p, Value& out, scan::DateCache& dates) {
+  bool ascii = true;
+  switch (rule.type) {
+    case ColumnType::kDecimal: p = scan_decimal(rule, p, out); break;
+    case ColumnType::kInteger: p = scan_integer(rule, p, out); break;
+    case ColumnType::kText: p = scan_text(rule, cursor, p, out, ascii); break;
+    case ColumnType::kTime: p = scan_time(rule, cursor, p, out, dates); break;
+    case ColumnType::kBool: p = scan_bool(rule, p, out); break;
+    case ColumnType::kArray: return nullptr;
+  }
+  return p == nullptr || rule.broken(out, ascii) != nullptr ? nullptr : p;
+}
+
+// kLoose: white space may stand between tokens.
+template <bool kLoose>
+[[gnu::always_inline]] inline const char* space(Cursor& cursor, const char* p, scan::IndentCache& indent) {
+  return kLoose ? scan::skip_space(cursor, p, indent) : p;
+}
+
+template <bool kLoose>
+const char* scan_array(const ColumnRule& rule, Cursor& cursor, const char* p, std::size_t column, Row& row, scan::DateCache& dates,
+                       scan::IndentCache& indent) {
+  Value& out = row.values()[column];
+  if (*p != '[') return rule.nullable && scan::literal(p, "null") ? (out = Value::null(), p + 4) : nullptr;
+  p = space<kLoose>(cursor, p + 1, indent);
+  std::vector<Value>& elements = row.element_buffer();
+  const std::size_t first = elements.size();
+  std::uint64_t count = 0;
+  if (*p == ']') {
+    ++p;
+  } else {
+    for (;;) {
+      p = cursor.ready(p);
+      if (rule.tuples) {
+        if (*p != '[') return nullptr;
+        p = space<kLoose>(cursor, p + 1, indent);
+      }
+      for (std::uint32_t i = 0;;) {
+        Value& value = elements.emplace_back();
+        p = scan_scalar(rule.scalar, cursor, p, value, dates);
+        if (p == nullptr) return nullptr;
+        p = space<kLoose>(cursor, p, indent);
+        if (++i == rule.arity) break;
+        if (*p != ',') return nullptr;
+        p = space<kLoose>(cursor, cursor.ready(p + 1), indent);
+      }
+      if (rule.tuples) {
+        if (*p != ']') return nullptr;
+        p = space<kLoose>(cursor, p + 1, indent);
+      }
+      ++count;
+      const char next = *p;
+      p = next == ',' ? space<kLoose>(cursor, p + 1, indent) : p + 1;
+      if (next == ']') break;
+      if (next != ',') return nullptr;
+    }
+  }
+  if (count < rule.min_items || count > rule.max_items || count > UINT32_MAX) return nullptr;
+  out.first = first;
+  out.size = static_cast<std::uint32_t>(count);
+  out.kind = Kind::kArray;
+  return p;
+}
+
+// The value of one column, checked.
+template <bool kLoose>
+[[gnu::always_inline]] inline const char* scan_column(const Step& step, Cursor& cursor, const char* p, std::size_t column, Row& row,
+                                                      Value& out, scan::DateCache& dates, scan::IndentCache& indent) {
+  bool ascii = true;
+  switch (step.op) {
+    case Step::Op::kDecimal:
+      p = scan_decimal(step.rule->scalar, p, out);
+      if (p == nullptr || (out.integer < step.low && out.kind == Kind::kDecimal)) return nullptr;
+      break;
+    case Step::Op::kInteger:
+      p = scan_integer(step.rule->scalar, p, out);
+      if (p == nullptr || ((out.integer < step.low || out.integer > step.high) && out.kind == Kind::kInteger)) return nullptr;
+      break;
+    case Step::Op::kText: {
+      p = scan_text(step.rule->scalar, cursor, p, out, ascii);
+      if (p == nullptr) return nullptr;
+      const std::int64_t size = out.size;
+      if ((size < step.low || size > step.high || !ascii) && step.rule->scalar.broken(out, ascii) != nullptr) return nullptr;
+      break;
+    }
+    case Step::Op::kChoice: {
+      const char* const start = p + 1;
+      if (*p != '"') return scan_null(step.rule->scalar, p, out);
+      p = scan_text(step.rule->scalar, cursor, p, out, ascii);
+      if (p == nullptr) return nullptr;
+      const std::int64_t size = out.size;
+      // A long text may have moved into the cursor's copy of the message's end, away from `start`.
+      if (size > 16 || size < step.low || size > step.high) return step.rule->scalar.broken(out, ascii) == nullptr ? p : nullptr;
+      return step.rule->scalar.texts.find_readable(start, out.size) != TextMap::kNone ? p : nullptr;
+    }
+    default:
+      return step.rule->type == ColumnType::kArray ? scan_array<kLoose>(*step.rule, cursor, p, column, row, dates, indent)
+                                                   : scan_scalar(step.rule->scalar, cursor, p, out, dates);
+  }
+  if (step.deep && step.rule->scalar.broken(out, ascii) != nullptr) return nullptr;
+  return p;
+}
+
+}  // namespace
+
+bool Step::matches_long(const char* p) const {
+  return std::memcmp(p + kKeyBytes, rule->written_key.data() + kKeyBytes, key_size - kKeyBytes) == 0;
+}
+
+const char* PlanAccess::scan(const PlanRules& plan, Cursor& cursor, const char* p, Row& row, scan::DateCache& dates) {
+  const Step* const steps = plan.steps.data();
+  const Step* const end = steps + plan.steps.size();
+  const Step* step = steps;
+  Value* const values = row.values().data();
+  scan::IndentCache none;
+  p = cursor.ready(p);
+  if (p[0] != '{') return nullptr;
+  if (p[1] == '}') return plan.required.empty() ? p + 2 : nullptr;
+  do {
+    p = cursor.ready(p);
+    // The brace or comma has been seen; the rest of the key is compared.
+    for (;; ++step) {
+      if (step == end) return nullptr;
+      if (step->matches(p)) break;
+    }
+    const auto column = static_cast<std::size_t>(step - steps);
+    p = scan_column<false>(*step, cursor, p + step->key_size, column, row, values[column], dates, none);
+    if (p == nullptr) return nullptr;
+    ++step;
+  } while (*p == ',');
+  if (*p != '}') return nullptr;
+  for (const std::uint32_t i : plan.required) {
+    if (values[i].kind == Kind::kAbsent) return nullptr;
+  }
+  return p + 1;
+}
+
+const char* PlanAccess::scan_loose(const PlanRules& plan, Cursor& cursor, const char* p, Row& row, scan::DateCache& dates,
+                                   scan::IndentCache& indent) {
+  Value* const values = row.values().data();
+  const std::size_t columns = plan.steps.size();
+  std::size_t next = 0;  // the column that is expected
+  p = cursor.ready(p);
+  if (*p != '{') return nullptr;
+  p = scan::skip_space(cursor, p + 1, indent);
+  if (*p == '}') return plan.required.empty() ? p + 1 : nullptr;
+  for (;;) {
+    p = cursor.ready(p);
+    std::size_t column = next;
+    if (next < columns && plan.steps[next].matches_quote(p)) {
+      p += plan.steps[next].key_size - 1u;
+    } else {
+      if (*p != '"') return nullptr;
+      const char* const name = p + 1;
+      scan::Text key;
+      p = scan::scan_text(cursor, name, key);
+      if (p == nullptr || key.size > 32) return nullptr;  // longer names may have left `name` behind
+      const std::uint32_t place = plan.keys.find_readable(name, key.size);
+      if (place == TextMap::kNone) return nullptr;
+      column = place;
+      p = scan::skip_space(cursor, p, indent);
+      if (*p++ != ':') return nullptr;
+    }
+    if (values[column].kind != Kind::kAbsent) return nullptr;
+    p = cursor.ready(scan::skip_space(cursor, p, indent));
+    p = scan_column<true>(plan.steps[column], cursor, p, column, row, values[column], dates, indent);
+    if (p == nullptr) return nullptr;
+    next = column + 1;
+    p = scan::skip_space(cursor, p, indent);
+    if (*p != ',') break;
+    p = scan::skip_space(cursor, p + 1, indent);
+  }
+  if (*p != '}') return nullptr;
+  for (const std::uint32_t i : plan.required) {
+    if (values[i].kind == Kind::kAbsent) return nullptr;
+  }
+  return p + 1;
+}
+
+bool Plan::read_fast(std::string_view json, Row& row) const {
+  thread_local scan::DateCache dates;
+  row.reset(*this);
+  Cursor strict(json);
+  const char* end = PlanAccess::scan(*impl_, strict, strict.begin(), row, dates);
+  if (end != nullptr && strict.at_end(end)) return true;
+  row.reset(*this);
+  Cursor loose(json);
+  scan::IndentCache indent;
+  end = PlanAccess::scan_loose(*impl_, loose, scan::skip_space(loose, loose.begin(), indent), row, dates, indent);
+  return end != nullptr && loose.at_end(scan::skip_space(loose, end, indent));
+}
+
+}  // namespace utp

@@ -1,0 +1,148 @@
+#include "store/ddl.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <optional>
+
+namespace utp {
+namespace {
+
+struct HeaderSpec {
+  const char* name;
+  StoredKind kind;
+  bool not_null;
+};
+
+constexpr std::array<HeaderSpec, kHeaderColumnCount> kHeader = {{
+    {"event_time", StoredKind::kTime, true},
+    {"key", StoredKind::kKey, true},
+    {"symbol", StoredKind::kText, true},
+    {"source_id", StoredKind::kText, true},
+    {"schema_ref", StoredKind::kText, true},
+    {"event_time_source", StoredKind::kText, true},
+    {"ingest_time", StoredKind::kTime, true},
+    {"sequence", StoredKind::kInteger, true},
+    {"checksum", StoredKind::kChecksum, true},
+    {"quality", StoredKind::kText, false},
+}};
+
+constexpr std::array<std::string_view, 9> kKindNames = {"key",  "checksum", "bool",  "integer",   "decimal",
+                                                        "text", "time",     "array", "row_number"};
+
+StoredKind stored_kind(ColumnType type) {
+  switch (type) {
+    case ColumnType::kBool: return StoredKind::kBool;
+    case ColumnType::kInteger: return StoredKind::kInteger;
+    case ColumnType::kDecimal: return StoredKind::kDecimal;
+    case ColumnType::kText: return StoredKind::kText;
+    case ColumnType::kTime: return StoredKind::kTime;
+    case ColumnType::kArray: return StoredKind::kArray;
+  }
+  return StoredKind::kText;
+}
+
+// SQL compares names without regard to case.
+bool same_name(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+    return std::tolower(x) == std::tolower(y);
+  });
+}
+
+std::string primary_key(bool exploded) { return exploded ? "(event_time, key, row_no)" : "(event_time, key)"; }
+
+}  // namespace
+
+std::string_view to_string(StoredKind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
+
+std::optional<StoredKind> parse_stored_kind(std::string_view name) {
+  for (std::size_t i = 0; i < kKindNames.size(); ++i) {
+    if (kKindNames[i] == name) return static_cast<StoredKind>(i);
+  }
+  return std::nullopt;
+}
+
+Result<std::vector<StoredColumn>> stored_columns(const Plan& plan) {
+  if (plan.table().empty()) {
+    return fail(Code::kUnsupported, plan.schema_ref() + " has no table: its events stay on the bus. To store them, name a table "
+                                        "in the schema (x-utp.table)");
+  }
+  std::vector<StoredColumn> columns;
+  for (const HeaderSpec& spec : kHeader) columns.push_back({spec.name, spec.kind, spec.not_null, std::nullopt});
+  if (plan.explode()) columns.push_back({"row_no", StoredKind::kRowNumber, true, std::nullopt});
+  const std::size_t header_count = columns.size();
+  for (std::size_t i = 0; i < plan.columns().size(); ++i) {
+    const Column& column = plan.columns()[i];
+    for (std::size_t j = 0; j < columns.size(); ++j) {
+      if (!same_name(columns[j].name, column.name)) continue;
+      return fail(Code::kUnsupported, plan.schema_ref() + ": the field \"" + column.name + "\" has the name of " +
+                                          (j < header_count ? "a header column of every table" : "another field, but for case") +
+                                          ": name it otherwise in the schema");
+    }
+    StoredKind kind = stored_kind(column.type);
+    if (plan.explode() == i && column.arity == 1 && !column.tuples) kind = stored_kind(column.element);
+    columns.push_back({column.name, kind, false, i});
+  }
+  return columns;
+}
+
+std::string quote_identifier(std::string_view name) {
+  std::string out = "\"";
+  for (char c : name) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out += '"';
+}
+
+std::string_view sql_type(StoredKind kind, SqlDialect dialect) {
+  const bool sqlite = dialect == SqlDialect::kSqlite;
+  switch (kind) {
+    case StoredKind::kKey: return sqlite ? "BLOB" : "bytea";
+    case StoredKind::kChecksum:
+    case StoredKind::kInteger:
+    case StoredKind::kTime: return sqlite ? "INTEGER" : "bigint";
+    case StoredKind::kBool: return sqlite ? "INTEGER" : "boolean";
+    case StoredKind::kDecimal: return sqlite ? "REAL" : "double precision";
+    case StoredKind::kText: return sqlite ? "TEXT" : "text";
+    case StoredKind::kArray: return sqlite ? "TEXT" : "jsonb";
+    case StoredKind::kRowNumber: return sqlite ? "INTEGER" : "integer";
+  }
+  return "";
+}
+
+Result<std::string> create_table_sql(const Plan& plan, SqlDialect dialect) {
+  UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
+  std::string sql = "CREATE TABLE " + quote_identifier(plan.table()) + " (\n";
+  for (const StoredColumn& column : columns) {
+    sql += "  " + quote_identifier(column.name) + " ";
+    sql += sql_type(column.kind, dialect);
+    if (column.not_null) sql += " NOT NULL";
+    sql += ",\n";
+  }
+  sql += "  PRIMARY KEY " + primary_key(plan.explode().has_value()) + "\n)";
+  if (dialect == SqlDialect::kSqlite) sql += " STRICT, WITHOUT ROWID";
+  return sql;
+}
+
+std::string add_column_sql(std::string_view table, const StoredColumn& column, SqlDialect dialect) {
+  return "ALTER TABLE " + quote_identifier(table) + " ADD COLUMN " + quote_identifier(column.name) + " " +
+         std::string(sql_type(column.kind, dialect));
+}
+
+Result<std::string> insert_sql(const Plan& plan, SqlDialect dialect) {
+  UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
+  std::string names, marks;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (i > 0) {
+      names += ", ";
+      marks += ", ";
+    }
+    names += quote_identifier(columns[i].name);
+    marks += dialect == SqlDialect::kSqlite ? "?" + std::to_string(i + 1) : "$" + std::to_string(i + 1);
+  }
+  return "INSERT INTO " + quote_identifier(plan.table()) + " (" + names + ") VALUES (" + marks + ") ON CONFLICT " +
+         primary_key(plan.explode().has_value()) + " DO NOTHING";
+}
+
+}  // namespace utp
