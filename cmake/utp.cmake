@@ -18,9 +18,6 @@ if(UTP_SANITIZE)
   add_link_options(-fsanitize=${UTP_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-Wno-maybe-uninitialized)  # false reports under sanitizers
-    if(UTP_SANITIZE MATCHES "thread")
-      add_compile_options(-Wno-tsan)  # fences inside Asio, which also uses what the sanitizer sees
-    endif()
   endif()
 endif()
 

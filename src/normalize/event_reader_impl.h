@@ -152,7 +152,7 @@ struct EventReader::Impl {
   Stencil ingest_stencil;
   Stencil watermark_stencil;
   scan::DateCache dates;
-  scan::QuotedText quoted;  // of the loose way
+  scan::IndentCache indent;
   JsonTree tree;
   std::string padded;  // of the general way
 

@@ -15,7 +15,6 @@
 #include "schema/json.h"
 #include "schema/node.h"
 #include "schema/plan.h"
-#include "schema/quoted.h"
 #include "schema/scanner.h"
 
 namespace utp {
@@ -219,9 +218,9 @@ struct PlanAccess {
   static const PlanRules& impl(const Plan& plan) { return *plan.impl_; }
   // From '{' to behind '}'. The row must have been reset. Null: the general way must decide.
   static const char* scan(const PlanRules& plan, scan::Cursor& cursor, const char* p, Row& row, scan::DateCache& dates);
-  // The same for keys in any order and white space anywhere. `mark`: the first quotation mark behind `p`; moves on.
-  static const char* scan_loose(const PlanRules& plan, scan::QuotedText& text, const char* p, std::size_t& mark, Row& row,
-                                scan::DateCache& dates);
+  // The same for keys in any order and white space anywhere.
+  static const char* scan_loose(const PlanRules& plan, scan::Cursor& cursor, const char* p, Row& row, scan::DateCache& dates,
+                                scan::IndentCache& indent);
   // The general way from an object of a tree. The row must have been reset.
   static bool read_tree(const PlanRules& plan, const JsonTree& tree, const JsonValue& payload, Row& row, Violation& violation);
   // Bytes that write() cannot exceed.

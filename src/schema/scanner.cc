@@ -78,6 +78,53 @@ const char* scan_text_slow(Cursor& cursor, const char* p, Text& out) {
   }
 }
 
+const char* skip_space_slow(Cursor& cursor, const char* p, IndentCache& indent) {
+  const auto is_space = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
+  p = cursor.ready(p);
+  std::size_t run = 0;
+  while (run < 31 && is_space(p[run])) ++run;
+  if (run > 1 && run < 31) {
+    std::memcpy(indent.text, p, run);
+    indent.mask = (1u << run) - 1;
+    indent.size = static_cast<std::uint32_t>(run);
+  }
+  p += run;
+  while (is_space(*p)) p = cursor.ready(p + 1);
+  return cursor.ready(p);
+}
+
+const char* skip_object(Cursor& cursor, const char* p) {
+  int depth = 0;
+  for (;;) {
+    p = cursor.ready(p);
+#if defined(__AVX2__)
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i folded = _mm256_or_si256(v, _mm256_set1_epi8(0x20));  // brackets become braces
+    const __m256i mark = _mm256_or_si256(
+        _mm256_or_si256(_mm256_cmpeq_epi8(folded, _mm256_set1_epi8('{')), _mm256_cmpeq_epi8(folded, _mm256_set1_epi8('}'))),
+        _mm256_or_si256(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('"')), _mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
+    const auto marks = static_cast<std::uint32_t>(_mm256_movemask_epi8(mark));
+    if (marks == 0) {
+      p += 32;
+      continue;
+    }
+    p += std::countr_zero(marks);
+#endif
+    const char c = *p++;
+    if (c == '"') {
+      Text text;
+      p = scan_text(cursor, cursor.ready(p), text);
+      if (p == nullptr) return nullptr;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == '}' || c == ']') {
+      if (--depth == 0) return p;
+    } else if (c == '\0') {
+      return nullptr;
+    }
+  }
+}
+
 const char* scan_decimal_slow(const char* p, std::int64_t& mantissa, std::int16_t& exponent) {
   const char* q = p;
   const char* const stop = p + 64;  // longer numbers go the general way
