@@ -2,7 +2,7 @@
 // (which validates nothing) and RapidJSON's SchemaValidator (envelope and payload schema in one). Single thread; every figure is the
 // median of rounds in which ours and theirs take turns. One JSON object a line.
 //
-//   schema_bench [--filter REGEX] [--quick]
+//   schema_bench [--json] [--filter REGEX] [--quick]     (its lines are JSON in any case)
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -471,10 +471,11 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--quick") == 0) {
       options.quick = true;
+    } else if (std::strcmp(argv[i], "--json") == 0) {
     } else if (std::strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
       options.filter = std::regex(argv[++i]);
     } else {
-      std::fprintf(stderr, "usage: schema_bench [--filter REGEX] [--quick]\n");
+      std::fprintf(stderr, "usage: schema_bench [--json] [--filter REGEX] [--quick]\n");
       return 2;
     }
   }
