@@ -322,7 +322,7 @@ int main(int argc, char** argv) {
   if (!filter.empty() && std::none_of(std::begin(names), std::end(names), [&](const char* n) { return std::regex_search(n, std::regex(filter)); })) {
     return 0;
   }
-  if (frames == 0) frames = quick ? 40'000 : 2'000'000;
+  if (frames == 0) frames = quick ? 40'000 : 6'000'000;
   log::set_level(log::Level::kError);
   stay_on_two_cores();
   std::string name = (std::filesystem::temp_directory_path() / "utp_bench_XXXXXX").string();

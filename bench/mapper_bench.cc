@@ -254,7 +254,7 @@ int main(int argc, char** argv) {
     command.replace(command.find("%s"), 2, UTP_SOURCE_DIR);
     command += " '" + file + "' " + (quick ? "3 --no-install" : "20") + " 2>/dev/null";
     // Before and after the peer, so that a machine that changes its speed meanwhile does not favour us.
-    const int rounds = quick ? 5 : 40;
+    const int rounds = quick ? 5 : 200;
     const Measured before = measure(frames, plans, rounds);
     const Peer peer = peers ? run_peer(command) : Peer{"", "not asked for", 0};
     const Measured after = measure(frames, plans, rounds);

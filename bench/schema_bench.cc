@@ -363,7 +363,7 @@ class Bench {
     const auto ours = [&] {
       for (const Sample& sample : samples) {
         if (!reader.read(sample.text, event, violation)) stop(violation.path + ": " + violation.message + " in " + std::string(sample.text));
-        sink_ += event.key.low;
+        sink_ += event.envelope.checksum;
       }
     };
     print(name, measure(options_, ours, walk_of(samples)), "floor", goal);
@@ -383,7 +383,7 @@ class Bench {
     const auto ours = [&] {
       for (const Sample& sample : samples_) {
         if (!reader.read(sample.text, event, violation)) stop(violation.message);
-        sink_ += event.key.low;
+        sink_ += event.envelope.checksum;
       }
     };
     // The faster of its two ways: events of the parser straight into the validator, no tree.
@@ -454,7 +454,7 @@ class Bench {
         if (!row.plan().validate(row, violation)) stop(violation.message);
       }
     };
-    print(name, measure(options_, ours, walk_of(samples_)), "floor", 0.1);
+    print(name, measure(options_, ours, walk_of(samples_)), "floor", 0.3);
   }
 
   const Registry& registry_;

@@ -139,8 +139,9 @@ class Bench {
     plain.ingest_time = event.envelope.ingest_time.ns;
     plain.sequence = static_cast<std::int64_t>(event.envelope.sequence);
     plain.checksum = static_cast<std::int64_t>(event.envelope.checksum);
-    std::memcpy(plain.key, &event.key.high, 8);
-    std::memcpy(plain.key + 8, &event.key.low, 8);
+    const Hash128 key = event.key();
+    std::memcpy(plain.key, &key.high, 8);
+    std::memcpy(plain.key + 8, &key.low, 8);
     plain.symbol = event.envelope.symbol;
     const auto number = [&](const char* name) { return event.row[*plan.column(name)].as_decimal().to_double(); };
     plain.bid = number("bid");

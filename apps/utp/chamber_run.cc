@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <future>
 #include <random>
 #include <thread>
 
@@ -51,22 +52,27 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
   UTP_TRY(Registry registry, load_registry(chamber.schema_dirs));
   std::unique_ptr<ChamberRun> run(new ChamberRun(std::move(chamber), clock, started_ns, std::move(registry)));
   UTP_CHECK(run->check_topics());
+  std::vector<Prepared> prepared;
+  if (options.connectors) {
+    UTP_TRY(prepared, run->prepare_instances(options.only_instance));
+  }
+  // Nothing is made before everything was checked. New topics and a new store both wait for the disk: at once, then.
+  std::future<Result<std::unique_ptr<Store>>> store;
+  if (options.persister) store = std::async(std::launch::async, [url = run->chamber_.store] { return open_store(url, true); });
   UTP_TRY(auto bus, open_bus(run->chamber_.bus, clock, true, options.keep_unread));
   ChamberBusOptions bus_options;
   bus_options.topics = run->chamber_.topics;
   bus_options.record_acknowledged = options.record_acknowledged;
   UTP_TRY(run->bus_, make_chamber_bus(std::move(bus), std::move(bus_options)));
-  if (options.connectors) {
-    std::string names;
-    for (const ConnectorConfig& config : run->chamber_.connectors) {
-      names += (names.empty() ? "" : ", ") + config.source_id();
-      if (options.only_instance.empty() || options.only_instance == config.source_id()) UTP_CHECK(run->add_instance(config));
-    }
-    if (run->instances_.empty()) {
-      return fail(Code::kInvalidArgument, fmt::format("{}: there is no enabled connector \"{}\"; there are {}", run->chamber_.file, options.only_instance, names));
-    }
+  for (Prepared& p : prepared) {
+    auto instance = ConnectorInstance::create(std::move(p.options), p.builtin, run->registry_, clock, *run->bus_);
+    if (!instance) return fail(placed(p.place, instance.error()));
+    run->instances_.push_back(*std::move(instance));
   }
-  if (options.persister) UTP_CHECK(run->add_persister());
+  if (options.persister) {
+    UTP_TRY(auto opened, store.get());
+    UTP_CHECK(run->add_persister(std::move(opened)));
+  }
   return run;
 }
 
@@ -77,9 +83,23 @@ Status ChamberRun::check_topics() const {
   return {};
 }
 
-Status ChamberRun::add_instance(const ConnectorConfig& config) {
+Result<std::vector<ChamberRun::Prepared>> ChamberRun::prepare_instances(const std::string& only) const {
+  std::vector<Prepared> out;
+  std::string names;
+  for (const ConnectorConfig& config : chamber_.connectors) {
+    names += (names.empty() ? "" : ", ") + config.source_id();
+    if (!only.empty() && only != config.source_id()) continue;
+    UTP_TRY(Prepared prepared, prepare_instance(config));
+    out.push_back(std::move(prepared));
+  }
+  if (!out.empty()) return out;
+  return fail(Code::kInvalidArgument, fmt::format("{}: there is no enabled connector \"{}\"; there are {}", chamber_.file, only, names));
+}
+
+Result<ChamberRun::Prepared> ChamberRun::prepare_instance(const ConnectorConfig& config) const {
   auto manifest = find_manifest(config.id, chamber_.connector_dirs, registry_);
   if (!manifest) return fail(placed(config.place, manifest.error()));
+  if (const auto wanted = manifest->wanted(config.streams, config.symbols); !wanted) return fail(placed(config.place, wanted.error()));
   InstanceOptions o;
   o.manifest = *std::move(manifest);
   o.source_id = config.source_id();
@@ -108,14 +128,10 @@ Status ChamberRun::add_instance(const ConnectorConfig& config) {
     return fail(Code::kUnsupported, fmt::format("{}: the entry \"builtin:{}\" is not in this program; link it into a program of its own, or use exec:",
                                                 o.manifest.file, o.manifest.builtin));
   }
-  auto instance = ConnectorInstance::create(std::move(o), builtin, registry_, clock_, *bus_);
-  if (!instance) return fail(placed(config.place, instance.error()));
-  instances_.push_back(*std::move(instance));
-  return {};
+  return Prepared{std::move(o), builtin, config.place};
 }
 
-Status ChamberRun::add_persister() {
-  UTP_TRY(auto store, open_store(chamber_.store, true));
+Status ChamberRun::add_persister(std::unique_ptr<Store> store) {
   store_ = std::make_unique<CountingStore>(std::move(store), clock_);
   PersisterOptions o;
   o.patterns = {fmt::format("utp.{}.>", chamber_.realm)};

@@ -70,8 +70,14 @@ class ChamberRun {
 
  private:
   ChamberRun(Chamber chamber, const Clock& clock, std::int64_t started_ns, Registry registry);
-  Status add_instance(const ConnectorConfig& config);
-  Status add_persister();
+  struct Prepared {
+    InstanceOptions options;
+    const BuiltinConnector* builtin = nullptr;
+    std::string place;  // in the configuration, for errors
+  };
+  Result<std::vector<Prepared>> prepare_instances(const std::string& only) const;
+  Result<Prepared> prepare_instance(const ConnectorConfig& config) const;
+  Status add_persister(std::unique_ptr<Store> store);
   Status check_topics() const;
 
   Chamber chamber_;

@@ -1,5 +1,6 @@
 #include "connectors/coinbase/coinbase_fast.h"
 
+// The words below are little-endian, as every processor with SSE2 is.
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -89,6 +90,50 @@ class Scan {
     return text(t) && coinbase_time(times_, t, out);
   }
 
+#ifdef __SSE2__
+  // The same as decimal() for up to 8 digits on each side of the point; false says nothing.
+  bool short_decimal(Decimal& out, std::size_t& text_bytes) {
+    if (end_ - p_ < 24) return false;
+    const __m128i values = _mm_sub_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p_)), _mm_set1_epi8('0'));
+    const __m128i is_digit = _mm_cmpeq_epi8(_mm_min_epu8(values, _mm_set1_epi8(9)), values);
+    const unsigned others = ~static_cast<unsigned>(_mm_movemask_epi8(is_digit));  // bits 16 and up are set
+    const unsigned whole = static_cast<unsigned>(__builtin_ctz(others));
+    if (whole - 1 > 7 || (whole > 1 && *p_ == '0')) return false;
+    std::uint64_t mantissa = eight_digits(right_aligned(p_, whole));
+    unsigned scale = 0;
+    unsigned size = whole;
+    if (p_[whole] == '.') {
+      const unsigned fraction = static_cast<unsigned>(__builtin_ctz(others >> (whole + 1)));
+      if (fraction - 1 > 7 || whole + 1 + fraction >= 16) return false;
+      size = whole + 1 + fraction;
+      std::uint64_t digits = right_aligned(p_ + whole + 1, fraction);
+      if (digits != 0) {
+        const unsigned zeros = static_cast<unsigned>(__builtin_clzll(digits)) / 8;  // at the end of the text
+        digits <<= 8 * zeros;
+        scale = fraction - zeros;
+        static constexpr std::uint32_t kPower[] = {1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000};
+        mantissa = mantissa * kPower[scale] + eight_digits(digits);
+      }
+    }
+    if (p_[size] != '"') return false;
+    text_bytes += size;
+    p_ += size + 1;
+    out = Decimal(static_cast<std::int64_t>(mantissa), -static_cast<int>(scale));
+    return true;
+  }
+
+  // The values of `count` digits (1 to 8), the last one in the highest byte, zeros below the first.
+  static std::uint64_t right_aligned(const char* text, unsigned count) {
+    std::uint64_t word;
+    std::memcpy(&word, text, 8);
+    return (word - 0x3030303030303030u) << (64 - 8 * count);
+  }
+  static std::uint64_t eight_digits(std::uint64_t values) {
+    values = values * 10 + (values >> 8);
+    return ((values & 0x000000FF000000FFu) * 0x000F424000000064u + ((values >> 16) & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
+  }
+#endif
+
   // After the opening quote; takes the closing one. At most 18 digits, no sign, no exponent.
   bool decimal(Decimal& out, std::size_t& text_bytes) {
     static constexpr std::uint64_t kPower[] = {1,
@@ -110,6 +155,9 @@ class Scan {
                                               10'000'000'000'000'000,
                                               100'000'000'000'000'000,
                                               1'000'000'000'000'000'000};
+#ifdef __SSE2__
+    if (short_decimal(out, text_bytes)) return true;
+#endif
     const char* const begin = p_;
     const char* const limit = end_ - begin > 19 ? begin + 19 : end_;  // 18 digits and a point
     const char* p = begin;
@@ -120,17 +168,12 @@ class Scan {
     int scale = 0;
     if (*p == '.') {
       const char* const point = p++;
-      int zeros = 0;
-      for (; p != limit && (d = static_cast<unsigned>(*p) - '0') <= 9; ++p) {
-        if (d == 0) {
-          ++zeros;
-          continue;
-        }
-        mantissa = mantissa * kPower[zeros + 1] + d;
-        scale += zeros + 1;
-        zeros = 0;
-      }
+      for (; p != limit && (d = static_cast<unsigned>(*p) - '0') <= 9; ++p) mantissa = mantissa * 10 + d;
       if (p - point == 1 || p == limit) return false;
+      const char* last = p;
+      while (last[-1] == '0') --last;  // ends at the point at the latest
+      if (last != p) mantissa /= kPower[p - last];
+      scale = static_cast<int>(last - point) - 1;
     }
     if (p == end_ || *p != '"') return false;
     text_bytes += static_cast<std::size_t>(p - begin);

@@ -178,22 +178,20 @@ class CoinbaseMapper final : public Mapper {
     return recent;
   }
 
-  // Null after a reject.
-  Product* product(std::string_view name, std::string_view path, MapperOutput& output) {
+  // Null after a reject at `list`/`index` of an Advanced frame, or at the product of an Exchange one.
+  Product* product(std::string_view name, std::string_view list, std::size_t index, MapperOutput& output) {
     if (Product* known = find_product(name)) return known;
-    if (!wanted_.empty() && !wanted_.contains(name)) {
-      output.reject("unknown_product", path, "product \"" + std::string(name.substr(0, 64)) + "\" was not asked for");
+    const std::string shown = "\"" + std::string(name.substr(0, 64)) + "\"";
+    const auto refuse = [&](std::string_view code, const std::string& message) -> Product* {
+      const bool advanced = parsed_.feed == CoinbaseFeed::kAdvanced;
+      output.reject(code, advanced ? std::string(list) + std::to_string(index) + "/product_id" : "/product_id", message);
       return nullptr;
-    }
-    const bool plausible = !name.empty() && name.size() <= 64 && name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == name.npos;
-    if (!plausible) {
-      output.reject("unknown_product", path, "\"" + std::string(name.substr(0, 64)) + "\" is no product id");
-      return nullptr;
-    }
-    if (products_.size() >= kProductsMax) {
-      output.reject("limit", path, "more than " + std::to_string(kProductsMax) + " products");
-      return nullptr;
-    }
+    };
+    const bool plausible = !name.empty() && name.size() <= 64 &&
+                           name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == name.npos;
+    if (!plausible) return refuse("unknown_product", shown + " is no product id");
+    if (!wanted_.empty() && !wanted_.contains(name)) return refuse("unknown_product", "product " + shown + " was not asked for");
+    if (products_.size() >= kProductsMax) return refuse("limit", "more than " + std::to_string(kProductsMax) + " products");
     auto added = std::make_unique<Product>();
     added->name = name;
     added->index = products_.size();
@@ -218,7 +216,7 @@ class CoinbaseMapper final : public Mapper {
   void books(const Frame& frame, Connection& connection, MapperOutput& output) {
     for (std::size_t i = 0; i < parsed_.books.size(); ++i) {
       const CoinbaseBook& read = parsed_.books[i];
-      Product* const product = this->product(read.product, parsed_.feed == CoinbaseFeed::kAdvanced ? pointer("/events/", i, "/product_id") : "/product_id", output);
+      Product* const product = this->product(read.product, "/events/", i, output);
       if (product) book(frame, connection, read, *product, output);
     }
   }
@@ -276,7 +274,7 @@ class CoinbaseMapper final : public Mapper {
       const std::size_t i = newest_first ? parsed_.trades.size() - 1 - n : n;
       const CoinbaseTrade& trade = parsed_.trades[i];
       const bool advanced = parsed_.feed == CoinbaseFeed::kAdvanced;
-      Product* const product = this->product(trade.product, advanced ? pointer("/events/0/trades/", i, "/product_id") : "/product_id", output);
+      Product* const product = this->product(trade.product, "/events/0/trades/", i, output);
       if (!product) continue;
       output.alive(frame.connection, advanced ? "market_trades" : "matches", product->symbol);
       const auto id = coinbase_integer(trade.trade_id);
@@ -303,7 +301,7 @@ class CoinbaseMapper final : public Mapper {
 
   void last_match(const Frame& frame, MapperOutput& output) {
     const CoinbaseTrade& trade = parsed_.trades.front();
-    Product* const product = this->product(trade.product, "/product_id", output);
+    Product* const product = this->product(trade.product, "", 0, output);
     if (!product) return;
     output.alive(frame.connection, "matches", product->symbol);
     const auto id = coinbase_integer(trade.trade_id);
@@ -321,8 +319,7 @@ class CoinbaseMapper final : public Mapper {
   void tickers(const Frame& frame, MapperOutput& output) {
     for (std::size_t i = 0; i < parsed_.tickers.size(); ++i) {
       const CoinbaseTicker& ticker = parsed_.tickers[i];
-      Product* const product = this->product(
-          ticker.product, parsed_.feed == CoinbaseFeed::kAdvanced ? pointer("/events/0/tickers/", i, "/product_id") : "/product_id", output);
+      Product* const product = this->product(ticker.product, "/events/0/tickers/", i, output);
       if (!product) continue;
       output.alive(frame.connection, "ticker", product->symbol);
       if (!rows_.quotes()) continue;
@@ -334,17 +331,11 @@ class CoinbaseMapper final : public Mapper {
     }
   }
 
-  std::string_view pointer(std::string_view before, std::size_t index, std::string_view after) {
-    pointer_.assign(before).append(std::to_string(index)).append(after);
-    return pointer_;
-  }
-
   MapperContext context_;
   EventRows rows_;
   CoinbaseReader reader_;
   CoinbaseFrame parsed_;
   FrameError error_;
-  std::string pointer_;
   struct TextHash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }

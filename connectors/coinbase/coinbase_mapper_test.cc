@@ -308,6 +308,34 @@ TEST(CoinbaseReader, ReadsFastWhatTheVenueSendsAndGetsTheSameAsTheGeneralReader)
   }
 }
 
+TEST(CoinbaseReader, ReadsRandomNumbersTheSameByBothReaders) {
+  std::uint32_t state = 7;  // fixed seed
+  const auto random = [&](unsigned n) { return (state = state * 1664525u + 1013904223u) / 65536 % n; };
+  const auto digits = [&](unsigned count, unsigned zeros) {
+    std::string out;
+    while (count-- > 0) out += static_cast<char>('0' + (random(zeros) == 0 ? 0 : random(10)));
+    return out;
+  };
+  const auto number = [&] {
+    std::string out = random(4) == 0 ? "0" : std::to_string(1 + random(9)) + digits(random(9), 3);
+    if (const unsigned fraction = random(10)) out += "." + digits(fraction, 2);
+    return out;
+  };
+  CoinbaseReader fast_reader, general_reader;
+  CoinbaseFrame fast, general;
+  FrameError error;
+  int read = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string text = R"({"type":"l2update","product_id":"A-B","changes":[["buy",")" + number() + "\",\"" + number() +
+                             R"("]],"time":"2021-04-17T16:43:37.075687Z"})";
+    ASSERT_TRUE(general_reader.read_general(text, general, error)) << text << error.message;
+    if (!fast_reader.read_fast(text, fast)) continue;
+    ++read;
+    ASSERT_TRUE(fast == general) << text;
+  }
+  EXPECT_GT(read, 15'000);
+}
+
 TEST(CoinbaseReader, LeavesUnusualFramesToTheGeneralReader) {
   CoinbaseReader reader;
   CoinbaseFrame frame;

@@ -100,8 +100,8 @@ bool EventRows::emit_book(MapperOutput& output, const EventHeader& header, const
     begin_part(fields, part, parts);
     for (const bool bid : {true, false}) {
       const std::size_t column = book_columns_[bid ? kBids : kAsks];
-      std::uint32_t levels = 0;
       books_.row.begin_array(column);
+      std::uint32_t levels = 0;
       for (std::size_t i = first; i < first + n; ++i) {
         const BookLevelView l = level(i);
         if (l.bid != bid) continue;

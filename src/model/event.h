@@ -11,8 +11,8 @@ namespace utp {
 // The envelope's and row's texts refer to the message's bytes (or to the row's arena): those must outlive it.
 struct Event {
   Envelope envelope;
-  Hash128 key;  // idempotency_key(envelope)
   Row row;
+  Hash128 key() const { return idempotency_key(envelope); }  // computed at every call
 };
 
 }  // namespace utp

@@ -199,7 +199,6 @@ bool EventReader::Impl::read_general(std::string_view bytes, Event& event, Viola
     violation = {"checksum", "/checksum", "the payload's bytes hash to " + found + ": they were changed after they were written"};
     return false;
   }
-  event.key = idempotency_key(e);
   return true;
 }
 

@@ -152,7 +152,7 @@ struct EventReader::Impl {
   Stencil ingest_stencil;
   Stencil watermark_stencil;
   scan::DateCache dates;
-  scan::IndentCache indent;
+  scan::QuotedText quoted;  // of the loose way
   JsonTree tree;
   std::string padded;  // of the general way
 

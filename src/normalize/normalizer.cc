@@ -14,6 +14,7 @@
 namespace utp {
 namespace {
 
+constexpr std::size_t kTextRoom = 4'096;  // for a payload's texts and arrays, at first
 constexpr std::size_t kHeaderBytesMax = 512;  // of an envelope between prefix and payload: symbol, times, every quality
 
 template <std::size_t N>
@@ -25,6 +26,17 @@ char* put(char* out, const char (&text)[N]) {
 char* put(char* out, std::string_view text) {
   if (!text.empty()) std::memcpy(out, text.data(), text.size());
   return out + text.size();
+}
+
+// In whole blocks, the last one from the end.
+char* put_prefix(char* out, const std::string& prefix) {
+  constexpr std::size_t kBlock = 32;
+  const std::size_t size = prefix.size();
+  if (size < kBlock) return put(out, prefix);
+  std::size_t at = 0;
+  for (; at + kBlock <= size; at += kBlock) std::memcpy(out + at, prefix.data() + at, kBlock);
+  std::memcpy(out + size - kBlock, prefix.data() + size - kBlock, kBlock);
+  return out + size;
 }
 
 bool refuse(Violation& violation, std::string code, std::string path, std::string message) {
@@ -91,6 +103,7 @@ struct Normalizer::Impl {
     const PlanRules* rules = nullptr;
     std::string topic;
     std::string prefix;  // the envelope up to the symbol's opening quote
+    std::size_t fixed_bound = 0;
     SymbolTable symbols;
   };
 
@@ -178,6 +191,7 @@ std::uint32_t Normalizer::add_route(std::shared_ptr<const Plan> plan) {
                  "\",\"source_id\":\"" + o.source_id + "\",\"realm\":\"" + o.realm + "\",\"region\":\"" + o.region +
                  "\",\"symbol\":\"";
   route.rules = &PlanAccess::impl(*plan);
+  route.fixed_bound = PlanAccess::fixed_bound(*route.rules);
   route.plan = std::move(plan);
   impl_->routes.push_back(std::move(route));
   return static_cast<std::uint32_t>(impl_->routes.size() - 1);
@@ -208,10 +222,20 @@ bool Normalizer::normalize(std::uint32_t route_index, const EventHeader& header,
 
   // The payload first, where it will stand when an ordinal has one digit.
   const std::size_t start = batch.buffer_.size();
-  batch.buffer_.resize(start + route.prefix.size() + kHeaderBytesMax + PlanAccess::size_bound(rules, row));
-  char* const begin = batch.buffer_.data() + start;
-  char* const payload = begin + route.prefix.size() + header_size(header, quality);
-  char* const payload_end = PlanAccess::write_checked(rules, row, payload, impl.payload_times);
+  const std::size_t before_payload = route.prefix.size() + header_size(header, quality);
+  batch.buffer_.resize(start + route.prefix.size() + kHeaderBytesMax + kTextRoom + route.fixed_bound);
+  char* begin = batch.buffer_.data() + start;
+  char* payload = begin + before_payload;
+  WriteRoom room{payload + kTextRoom};
+  char* payload_end = PlanAccess::write_checked(rules, row, payload, room, impl.payload_times);
+  if (payload_end == nullptr && room.full) {
+    const std::size_t size = PlanAccess::size_bound(rules, row);
+    batch.buffer_.resize(start + route.prefix.size() + kHeaderBytesMax + size + route.fixed_bound);
+    begin = batch.buffer_.data() + start;
+    payload = begin + before_payload;
+    room = {payload + size};
+    payload_end = PlanAccess::write_checked(rules, row, payload, room, impl.payload_times);
+  }
   if (payload_end == nullptr) {
     batch.buffer_.resize(start);
     route.plan->validate(row, violation);
@@ -221,7 +245,7 @@ bool Normalizer::normalize(std::uint32_t route_index, const EventHeader& header,
   const std::uint64_t index = symbol == SymbolTable::kNone ? route.symbols.size() : symbol;
   const Ordinals::Key key{std::uint64_t{route_index} << 32 | index, header.event_time.ns, checksum};
 
-  char* out = put(begin, route.prefix);
+  char* out = put_prefix(begin, route.prefix);
   out = put_symbol(out, header.symbol);
   out = put(out, "\",\"event_time\":\"");
   out = impl.event_times.write(header.event_time, out);

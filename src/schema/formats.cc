@@ -1,6 +1,7 @@
 #include "schema/formats.h"
 
 #include <algorithm>
+#include <array>
 
 #include "core/timestamp.h"
 
@@ -22,16 +23,22 @@ int digits(std::string_view text, std::size_t at, std::size_t count) {
   return value;
 }
 
-bool is_unreserved(char c) { return is_alpha(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~'; }
-bool is_sub_delimiter(char c) { return std::string_view("!$&'()*+,;=").find(c) != std::string_view::npos; }
+constexpr auto kUnreservedOrSubDelimiter = [] {
+  std::array<bool, 256> table{};
+  for (const char c : std::string_view("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=")) {
+    table[static_cast<unsigned char>(c)] = true;
+  }
+  return table;
+}();
 
 // Every character is unreserved, a sub-delimiter, one of `extra`, or a whole percent escape.
 bool is_made_of(std::string_view text, std::string_view extra) {
   for (std::size_t i = 0; i < text.size(); ++i) {
+    if (kUnreservedOrSubDelimiter[static_cast<unsigned char>(text[i])]) continue;
     if (text[i] == '%') {
       if (i + 2 >= text.size() || !is_hex(text[i + 1]) || !is_hex(text[i + 2])) return false;
       i += 2;
-    } else if (!is_unreserved(text[i]) && !is_sub_delimiter(text[i]) && extra.find(text[i]) == std::string_view::npos) {
+    } else if (extra.find(text[i]) == std::string_view::npos) {
       return false;
     }
   }

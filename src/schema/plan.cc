@@ -1,6 +1,7 @@
 #include "schema/plan.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstring>
 
@@ -202,6 +203,8 @@ Status Compiler::scalar(std::shared_ptr<const Node> node, const std::string& poi
       return refuse(pointer + "/type", "a column needs exactly one of boolean, integer, number, string or array (and null)");
   }
   UTP_CHECK(choices(*node, pointer, rule));
+  static std::atomic<std::uint32_t> ids{0};
+  rule.id = ++ids;
   const bool numeric_bounds =
       node->minimum || node->maximum || node->exclusive_minimum || node->exclusive_maximum || node->multiple_of;
   const bool text_bounds = node->min_length > 0 || node->max_length != UINT64_MAX;
@@ -286,6 +289,7 @@ Status Compiler::column(PlanRules& plan, const Node::Property& property) {
   const std::string quoted = "\"" + property.name + "\":";
   rule.written_key = "," + quoted;
   plan.keys_bytes += rule.written_key.size();
+  if (rule.type == ColumnType::kText || rule.type == ColumnType::kArray) plan.variable.push_back(static_cast<std::uint32_t>(plan.rules.size()));
   if (rule.required) plan.required.push_back(static_cast<std::uint32_t>(plan.columns.size()));
   plan.columns.push_back(std::move(column));
   plan.rules.push_back(std::move(rule));

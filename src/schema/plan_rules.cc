@@ -1,6 +1,7 @@
 #include "schema/plan_rules.h"
 
 #include <algorithm>
+#include <array>
 
 #include <re2/re2.h>
 
@@ -17,7 +18,7 @@ void TextMap::add(std::string_view text) {
     long_.emplace_back(text, place_of_text);
     return;
   }
-  std::vector<Entry> entries = {{pack(text.data(), text.size()), static_cast<std::uint32_t>(text.size()), place_of_text}};
+  std::vector<Entry> entries = {{PackedText(text.data(), text.size()), static_cast<std::uint32_t>(text.size()), place_of_text}};
   for (const Entry& entry : slots_) {
     if (entry.place != kNone) entries.push_back(entry);
   }
@@ -58,6 +59,38 @@ const char* ScalarRule::integer_keyword(std::int64_t value) const {
   return "exclusiveMaximum";
 }
 
+namespace {
+
+// Short texts that passed a rule's format or pattern lately: the same few come again and again (the interval of a bar, the
+// expiry of an option). One place for each hash.
+class PassedTexts {
+ public:
+  bool has(std::uint32_t rule, std::string_view text) const {
+    if (text.size() > PackedText::kSizeMax) return false;
+    const Entry entry{PackedText(text.data(), text.size()), static_cast<std::uint32_t>(text.size()), rule};
+    return entries_[place(entry)] == entry;
+  }
+  void add(std::uint32_t rule, std::string_view text) {
+    if (text.size() > PackedText::kSizeMax) return;
+    const Entry entry{PackedText(text.data(), text.size()), static_cast<std::uint32_t>(text.size()), rule};
+    entries_[place(entry)] = entry;
+  }
+
+ private:
+  struct Entry {
+    PackedText text;
+    std::uint32_t size = 0;
+    std::uint32_t rule = 0;  // 0: none
+    friend bool operator==(const Entry&, const Entry&) = default;
+  };
+  static std::size_t place(const Entry& entry) {
+    return static_cast<std::size_t>((entry.text.low ^ std::rotl(entry.text.high, 23) ^ entry.rule) * 0x9E3779B97F4A7C15ull >> 56);
+  }
+  std::array<Entry, 256> entries_;
+};
+
+}  // namespace
+
 const char* ScalarRule::broken_deep(const Value& value) const {
   switch (value.kind) {
     case Kind::kBool:
@@ -82,10 +115,14 @@ const char* ScalarRule::broken_deep(const Value& value) const {
     case Kind::kText: {
       const std::string_view text = value.as_text();
       if (has_choices && !texts.contains(text)) return "enum";
+      if (node->format == Format::kNone && !node->pattern) return nullptr;
+      thread_local PassedTexts passed;
+      if (passed.has(id, text)) return nullptr;
       if (node->format != Format::kNone && !matches_format(node->format, text)) return "format";
       if (node->pattern && !re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *node->pattern)) {
         return "pattern";
       }
+      passed.add(id, text);
       return nullptr;
     }
     default: return nullptr;

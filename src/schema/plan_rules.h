@@ -11,10 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "core/packed_text.h"
 #include "core/timestamp_writer.h"
 #include "schema/json.h"
 #include "schema/node.h"
 #include "schema/plan.h"
+#include "schema/quoted.h"
 #include "schema/scanner.h"
 
 namespace utp {
@@ -27,7 +29,7 @@ class TextMap {
 
   void add(std::string_view text);  // twice: the first place stays
   std::uint32_t find(std::string_view text) const {
-    return text.size() > 16 ? find_long(text) : find(pack(text.data(), text.size()), text.size());
+    return text.size() > 16 ? find_long(text) : find(PackedText(text.data(), text.size()), text.size());
   }
   // The same without a branch on the size; sixteen bytes at `p` can be read, whatever `size` is.
   std::uint32_t find_readable(const char* p, std::size_t size) const {
@@ -35,8 +37,10 @@ class TextMap {
     if (size <= 16) [[likely]] {
       const __m128i text = _mm_and_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)),
                                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(kMask + 16 - size)));
-      return find({static_cast<std::uint64_t>(_mm_cvtsi128_si64(text)), static_cast<std::uint64_t>(_mm_extract_epi64(text, 1))},
-                  size);
+      PackedText packed;
+      packed.low = static_cast<std::uint64_t>(_mm_cvtsi128_si64(text));
+      packed.high = static_cast<std::uint64_t>(_mm_extract_epi64(text, 1));
+      return find(packed, size);
     }
 #endif
     return find({p, size});
@@ -44,44 +48,20 @@ class TextMap {
   bool contains(std::string_view text) const { return find(text) != kNone; }
 
  private:
-  struct Packed {  // the text's bytes, zeros behind
-    std::uint64_t low = 0;
-    std::uint64_t high = 0;
-  };
   struct Entry {
-    Packed packed;
+    PackedText packed;
     std::uint32_t size = UINT32_MAX;
     std::uint32_t place = kNone;
   };
   static constexpr char kMask[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
-  // Loads from both ends, so that nothing behind the text is read.
-  static Packed pack(const char* p, std::size_t size) {
-    Packed packed;
-    if (size >= 8) {
-      std::memcpy(&packed.low, p, 8);
-      if (size > 8) {
-        std::memcpy(&packed.high, p + size - 8, 8);
-        packed.high >>= 8 * (16 - size);
-      }
-    } else if (size >= 4) {
-      std::uint32_t head;
-      std::uint32_t tail;
-      std::memcpy(&head, p, 4);
-      std::memcpy(&tail, p + size - 4, 4);
-      packed.low = head | std::uint64_t{tail} << 8 * (size - 4);
-    } else {
-      for (std::size_t i = 0; i < size; ++i) packed.low |= static_cast<std::uint64_t>(static_cast<unsigned char>(p[i])) << 8 * i;
-    }
-    return packed;
-  }
-  std::size_t slot(const Packed& packed) const {
+  std::size_t slot(const PackedText& packed) const {
     return static_cast<std::size_t>((packed.low ^ std::rotl(packed.high, 23)) * multiplier_ >> shift_);
   }
-  std::uint32_t find(const Packed& packed, std::size_t size) const {
+  std::uint32_t find(const PackedText& packed, std::size_t size) const {
     if (slots_.empty()) return kNone;
     const Entry& entry = slots_[slot(packed)];
-    return entry.packed.low == packed.low && entry.packed.high == packed.high && entry.size == size ? entry.place : kNone;
+    return entry.packed == packed && entry.size == size ? entry.place : kNone;
   }
   std::uint32_t find_long(std::string_view text) const;
   bool place(const std::vector<Entry>& entries);
@@ -110,6 +90,7 @@ struct ScalarRule {
   TextMap texts;  // choices
   std::vector<Decimal> numbers;  // choices
   std::shared_ptr<const Node> node;
+  std::uint32_t id = 0;  // no other rule of the process has it
 
   // The keyword that `value` breaks, null when none. Its kind is known to fit `type` (or is kNull). `ascii`: a text is
   // known to be ASCII.
@@ -209,25 +190,33 @@ struct PlanRules {
   TextMap keys;             // a column's place by its name
   std::vector<std::uint32_t> required;
   std::size_t keys_bytes = 2;  // braces, keys and commas
+  std::vector<std::uint32_t> variable;  // columns whose size has no bound: texts and arrays
 };
 
 struct Plan::Impl : PlanRules {};
+
+struct WriteRoom {
+  char* limit = nullptr;
+  bool full = false;  // it was too small
+};
 
 // What the normalizer and the event reader use of a plan, beside its public face.
 struct PlanAccess {
   static const PlanRules& impl(const Plan& plan) { return *plan.impl_; }
   // From '{' to behind '}'. The row must have been reset. Null: the general way must decide.
   static const char* scan(const PlanRules& plan, scan::Cursor& cursor, const char* p, Row& row, scan::DateCache& dates);
-  // The same for keys in any order and white space anywhere.
-  static const char* scan_loose(const PlanRules& plan, scan::Cursor& cursor, const char* p, Row& row, scan::DateCache& dates,
-                                scan::IndentCache& indent);
+  // The same for keys in any order and white space anywhere. `mark`: the first quotation mark behind `p`; moves on.
+  static const char* scan_loose(const PlanRules& plan, scan::QuotedText& text, const char* p, std::size_t& mark, Row& row,
+                                scan::DateCache& dates);
   // The general way from an object of a tree. The row must have been reset.
   static bool read_tree(const PlanRules& plan, const JsonTree& tree, const JsonValue& payload, Row& row, Violation& violation);
   // Bytes that write() cannot exceed.
   static std::size_t size_bound(const PlanRules& plan, const Row& row);
   static char* write(const PlanRules& plan, const Row& row, char* out);
-  // The same for a row of this plan that has not been validated; null when validate() would refuse it.
-  static char* write_checked(const PlanRules& plan, const Row& row, char* out, TimestampWriter& times);
+  // The same for a row of this plan that has not been validated; null when validate() would refuse it, or when the texts
+  // and arrays do not fit before `room.limit`. fixed_bound() bytes must follow that.
+  static char* write_checked(const PlanRules& plan, const Row& row, char* out, WriteRoom& room, TimestampWriter& times);
+  static std::size_t fixed_bound(const PlanRules& plan);
 };
 
 // Violation with a message for a value that broke `keyword`.

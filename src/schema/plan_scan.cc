@@ -74,18 +74,17 @@ const char* scan_scalar(const ScalarRule& rule, Cursor& cursor, const char* p, V
   return p == nullptr || rule.broken(out, ascii) != nullptr ? nullptr : p;
 }
 
-// kLoose: white space may stand between tokens.
-template <bool kLoose>
-[[gnu::always_inline]] inline const char* space(Cursor& cursor, const char* p, scan::IndentCache& indent) {
-  return kLoose ? scan::skip_space(cursor, p, indent) : p;
+[[gnu::always_inline]] inline const char* scan_element(const ScalarRule& rule, Cursor& cursor, const char* p, Value& out,
+                                                      scan::DateCache& dates) {
+  if (rule.type != ColumnType::kDecimal) return scan_scalar(rule, cursor, p, out, dates);
+  p = scan_decimal(rule, p, out);
+  return p == nullptr || rule.broken(out, true) != nullptr ? nullptr : p;
 }
 
-template <bool kLoose>
-const char* scan_array(const ColumnRule& rule, Cursor& cursor, const char* p, std::size_t column, Row& row, scan::DateCache& dates,
-                       scan::IndentCache& indent) {
+const char* scan_array(const ColumnRule& rule, Cursor& cursor, const char* p, std::size_t column, Row& row, scan::DateCache& dates) {
   Value& out = row.values()[column];
   if (*p != '[') return rule.nullable && scan::literal(p, "null") ? (out = Value::null(), p + 4) : nullptr;
-  p = space<kLoose>(cursor, p + 1, indent);
+  p = p + 1;
   std::vector<Value>& elements = row.element_buffer();
   const std::size_t first = elements.size();
   std::uint64_t count = 0;
@@ -96,24 +95,23 @@ const char* scan_array(const ColumnRule& rule, Cursor& cursor, const char* p, st
       p = cursor.ready(p);
       if (rule.tuples) {
         if (*p != '[') return nullptr;
-        p = space<kLoose>(cursor, p + 1, indent);
+        p = p + 1;
       }
       for (std::uint32_t i = 0;;) {
         Value& value = elements.emplace_back();
-        p = scan_scalar(rule.scalar, cursor, p, value, dates);
+        p = scan_element(rule.scalar, cursor, p, value, dates);
         if (p == nullptr) return nullptr;
-        p = space<kLoose>(cursor, p, indent);
         if (++i == rule.arity) break;
         if (*p != ',') return nullptr;
-        p = space<kLoose>(cursor, cursor.ready(p + 1), indent);
+        p = cursor.ready(p + 1);
       }
       if (rule.tuples) {
         if (*p != ']') return nullptr;
-        p = space<kLoose>(cursor, p + 1, indent);
+        p = p + 1;
       }
       ++count;
       const char next = *p;
-      p = next == ',' ? space<kLoose>(cursor, p + 1, indent) : p + 1;
+      ++p;
       if (next == ']') break;
       if (next != ',') return nullptr;
     }
@@ -126,9 +124,8 @@ const char* scan_array(const ColumnRule& rule, Cursor& cursor, const char* p, st
 }
 
 // The value of one column, checked.
-template <bool kLoose>
 [[gnu::always_inline]] inline const char* scan_column(const Step& step, Cursor& cursor, const char* p, std::size_t column, Row& row,
-                                                      Value& out, scan::DateCache& dates, scan::IndentCache& indent) {
+                                                      Value& out, scan::DateCache& dates) {
   bool ascii = true;
   switch (step.op) {
     case Step::Op::kDecimal:
@@ -157,7 +154,7 @@ template <bool kLoose>
       return step.rule->scalar.texts.find_readable(start, out.size) != TextMap::kNone ? p : nullptr;
     }
     default:
-      return step.rule->type == ColumnType::kArray ? scan_array<kLoose>(*step.rule, cursor, p, column, row, dates, indent)
+      return step.rule->type == ColumnType::kArray ? scan_array(*step.rule, cursor, p, column, row, dates)
                                                    : scan_scalar(step.rule->scalar, cursor, p, out, dates);
   }
   if (step.deep && step.rule->scalar.broken(out, ascii) != nullptr) return nullptr;
@@ -175,7 +172,6 @@ const char* PlanAccess::scan(const PlanRules& plan, Cursor& cursor, const char* 
   const Step* const end = steps + plan.steps.size();
   const Step* step = steps;
   Value* const values = row.values().data();
-  scan::IndentCache none;
   p = cursor.ready(p);
   if (p[0] != '{') return nullptr;
   if (p[1] == '}') return plan.required.empty() ? p + 2 : nullptr;
@@ -187,7 +183,7 @@ const char* PlanAccess::scan(const PlanRules& plan, Cursor& cursor, const char* 
       if (step->matches(p)) break;
     }
     const auto column = static_cast<std::size_t>(step - steps);
-    p = scan_column<false>(*step, cursor, p + step->key_size, column, row, values[column], dates, none);
+    p = scan_column(*step, cursor, p + step->key_size, column, row, values[column], dates);
     if (p == nullptr) return nullptr;
     ++step;
   } while (*p == ',');
@@ -198,59 +194,18 @@ const char* PlanAccess::scan(const PlanRules& plan, Cursor& cursor, const char* 
   return p + 1;
 }
 
-const char* PlanAccess::scan_loose(const PlanRules& plan, Cursor& cursor, const char* p, Row& row, scan::DateCache& dates,
-                                   scan::IndentCache& indent) {
-  Value* const values = row.values().data();
-  const std::size_t columns = plan.steps.size();
-  std::size_t next = 0;  // the column that is expected
-  p = cursor.ready(p);
-  if (*p != '{') return nullptr;
-  p = scan::skip_space(cursor, p + 1, indent);
-  if (*p == '}') return plan.required.empty() ? p + 1 : nullptr;
-  for (;;) {
-    p = cursor.ready(p);
-    std::size_t column = next;
-    if (next < columns && plan.steps[next].matches_quote(p)) {
-      p += plan.steps[next].key_size - 1u;
-    } else {
-      if (*p != '"') return nullptr;
-      const char* const name = p + 1;
-      scan::Text key;
-      p = scan::scan_text(cursor, name, key);
-      if (p == nullptr || key.size > 32) return nullptr;  // longer names may have left `name` behind
-      const std::uint32_t place = plan.keys.find_readable(name, key.size);
-      if (place == TextMap::kNone) return nullptr;
-      column = place;
-      p = scan::skip_space(cursor, p, indent);
-      if (*p++ != ':') return nullptr;
-    }
-    if (values[column].kind != Kind::kAbsent) return nullptr;
-    p = cursor.ready(scan::skip_space(cursor, p, indent));
-    p = scan_column<true>(plan.steps[column], cursor, p, column, row, values[column], dates, indent);
-    if (p == nullptr) return nullptr;
-    next = column + 1;
-    p = scan::skip_space(cursor, p, indent);
-    if (*p != ',') break;
-    p = scan::skip_space(cursor, p + 1, indent);
-  }
-  if (*p != '}') return nullptr;
-  for (const std::uint32_t i : plan.required) {
-    if (values[i].kind == Kind::kAbsent) return nullptr;
-  }
-  return p + 1;
-}
-
 bool Plan::read_fast(std::string_view json, Row& row) const {
   thread_local scan::DateCache dates;
   row.reset(*this);
-  Cursor strict(json);
-  const char* end = PlanAccess::scan(*impl_, strict, strict.begin(), row, dates);
-  if (end != nullptr && strict.at_end(end)) return true;
+  Cursor cursor(json);
+  const char* end = PlanAccess::scan(*impl_, cursor, cursor.begin(), row, dates);
+  if (end != nullptr && cursor.at_end(end)) return true;
+  thread_local scan::QuotedText text;
+  if (!text.load(json)) return false;
   row.reset(*this);
-  Cursor loose(json);
-  scan::IndentCache indent;
-  end = PlanAccess::scan_loose(*impl_, loose, scan::skip_space(loose, loose.begin(), indent), row, dates, indent);
-  return end != nullptr && loose.at_end(scan::skip_space(loose, end, indent));
+  std::size_t mark = 0;
+  end = PlanAccess::scan_loose(*impl_, text, text.skip_space(text.begin()), mark, row, dates);
+  return end != nullptr && text.skip_space(end) == text.end();
 }
 
 }  // namespace utp

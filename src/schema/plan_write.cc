@@ -210,10 +210,16 @@ std::size_t bound(const Value& value) {
   }
 }
 
-// One column's value; null when kCheck and it is not allowed.
+std::size_t array_bound(const ColumnRule& rule, const Row& row, std::size_t column) {
+  std::size_t size = 2 + std::size_t{3} * row[column].size;
+  for (const Value& element : row.elements(column, rule.arity)) size += bound(element) + 1;
+  return size;
+}
+
+// One column's value; null when kCheck and it is not allowed or `room` is full.
 template <bool kCheck>
 [[gnu::always_inline]] inline char* write_column(char* out, const Step& step, const Row& row, std::size_t column, const Value& value,
-                                                  TimestampWriter& times) {
+                                                  WriteRoom& room, TimestampWriter& times) {
   switch (value.kind) {
     case Kind::kDecimal:
       if (kCheck && (step.op != Step::Op::kDecimal || value.integer < step.low || value.exponent < Decimal::kExponentMin ||
@@ -225,6 +231,7 @@ template <bool kCheck>
       const std::string_view text = value.as_text();
       const bool plain = scan::is_plain_ascii(text);
       if (kCheck) {
+        if (room.limit - out < static_cast<std::ptrdiff_t>(6 * text.size())) [[unlikely]] return room.full = true, nullptr;
         if (step.op == Step::Op::kChoice) {
           if (!step.rule->scalar.texts.contains(text) || !plain) {
             if (broken_scalar(step.rule->scalar, value) != nullptr) return nullptr;
@@ -249,6 +256,9 @@ template <bool kCheck>
       return write_signed(out, value.integer);
     case Kind::kArray:
       if (kCheck && step.rule->type != ColumnType::kArray) return nullptr;
+      if (kCheck && room.limit - out < static_cast<std::ptrdiff_t>(array_bound(*step.rule, row, column))) [[unlikely]] {
+        return room.full = true, nullptr;
+      }
       return write_array<kCheck>(out, *step.rule, row.elements(column, step.rule->arity), value.size, times);
     default:
       if (kCheck) {
@@ -263,7 +273,7 @@ template <bool kCheck>
 }
 
 template <bool kCheck>
-char* write_columns(const PlanRules& plan, const Row& row, char* out, TimestampWriter& times) {
+char* write_columns(const PlanRules& plan, const Row& row, char* out, WriteRoom& room, TimestampWriter& times) {
   const Value* const values = row.values().data();
   char* const begin = out;
   std::size_t column = 0;
@@ -274,7 +284,7 @@ char* write_columns(const PlanRules& plan, const Row& row, char* out, TimestampW
     } else {
       std::memcpy(out, step.key, Step::kKeyBytes);
       if (step.long_key) [[unlikely]] std::memcpy(out, step.rule->written_key.data(), step.key_size);
-      out = write_column<kCheck>(out + step.key_size, step, row, column, value, times);
+      out = write_column<kCheck>(out + step.key_size, step, row, column, value, room, times);
       if (kCheck && out == nullptr) return nullptr;
     }
     ++column;
@@ -287,27 +297,29 @@ char* write_columns(const PlanRules& plan, const Row& row, char* out, TimestampW
 
 }  // namespace
 
+// Every scalar at its longest, and room for whole vectors stored at the end.
+std::size_t PlanAccess::fixed_bound(const PlanRules& plan) {
+  return plan.keys_bytes + plan.steps.size() * (Decimal::kTextMax + 2) + 64;
+}
+
 std::size_t PlanAccess::size_bound(const PlanRules& plan, const Row& row) {
   const auto values = row.values();
-  // Every scalar at its longest, and room for whole vectors stored at the end.
-  std::size_t size = plan.keys_bytes + values.size() * (Decimal::kTextMax + 2) + 64;
-  for (std::size_t i = 0; i < values.size(); ++i) {
+  std::size_t size = fixed_bound(plan);
+  for (const std::uint32_t i : plan.variable) {
     if (values[i].kind == Kind::kText) size += std::size_t{6} * values[i].size;
-    if (values[i].kind != Kind::kArray) continue;
-    const std::uint32_t arity = plan.rules[i].arity;
-    size += 2 + std::size_t{3} * values[i].size;
-    for (const Value& element : row.elements(i, arity)) size += bound(element) + 1;
+    if (values[i].kind == Kind::kArray) size += array_bound(plan.rules[i], row, i);
   }
   return size;
 }
 
 char* PlanAccess::write(const PlanRules& plan, const Row& row, char* out) {
   TimestampWriter times;
-  return write_columns<false>(plan, row, out, times);
+  WriteRoom room;
+  return write_columns<false>(plan, row, out, room, times);
 }
 
-char* PlanAccess::write_checked(const PlanRules& plan, const Row& row, char* out, TimestampWriter& times) {
-  return write_columns<true>(plan, row, out, times);
+char* PlanAccess::write_checked(const PlanRules& plan, const Row& row, char* out, WriteRoom& room, TimestampWriter& times) {
+  return write_columns<true>(plan, row, out, room, times);
 }
 
 bool Plan::validate(const Row& row, Violation& violation) const {

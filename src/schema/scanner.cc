@@ -36,9 +36,31 @@ bool is_plain_ascii_long(std::string_view text) {
   return true;
 }
 
+namespace {
+
+// True when the kSlack bytes from `end` on are of the page that the byte before `end` is of.
+bool can_read_behind([[maybe_unused]] const char* end) {
+#if defined(UTP_SANITIZED)
+  return false;
+#else
+  constexpr std::uintptr_t kPage = 4096;  // the smallest there is
+  return (reinterpret_cast<std::uintptr_t>(end - 1) & (kPage - 1)) < kPage - Cursor::kSlack;
+#endif
+}
+
+}  // namespace
+
 const char* Cursor::leave_message(const char* p) {
-  std::memcpy(tail_, end_ - kSlack, kSlack);
-  return use_tail(p);
+  if (limit_ != end_) {
+    if (can_read_behind(end_)) {
+      limit_ = end_;
+      return p;
+    }
+    std::memcpy(tail_, end_ - kSlack, kSlack);
+    return use_tail(p);
+  }
+  std::memset(tail_, 0, kSlack);
+  return tail_;
 }
 
 const char* scan_text_slow(Cursor& cursor, const char* p, Text& out) {
@@ -75,53 +97,6 @@ const char* scan_text_slow(Cursor& cursor, const char* p, Text& out) {
     out.size = static_cast<std::uint32_t>(cursor.original(p) - start);
     if (!out.ascii && !valid_utf8(out.view())) return nullptr;
     return p + 1;
-  }
-}
-
-const char* skip_space_slow(Cursor& cursor, const char* p, IndentCache& indent) {
-  const auto is_space = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
-  p = cursor.ready(p);
-  std::size_t run = 0;
-  while (run < 31 && is_space(p[run])) ++run;
-  if (run > 1 && run < 31) {
-    std::memcpy(indent.text, p, run);
-    indent.mask = (1u << run) - 1;
-    indent.size = static_cast<std::uint32_t>(run);
-  }
-  p += run;
-  while (is_space(*p)) p = cursor.ready(p + 1);
-  return cursor.ready(p);
-}
-
-const char* skip_object(Cursor& cursor, const char* p) {
-  int depth = 0;
-  for (;;) {
-    p = cursor.ready(p);
-#if defined(__AVX2__)
-    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    const __m256i folded = _mm256_or_si256(v, _mm256_set1_epi8(0x20));  // brackets become braces
-    const __m256i mark = _mm256_or_si256(
-        _mm256_or_si256(_mm256_cmpeq_epi8(folded, _mm256_set1_epi8('{')), _mm256_cmpeq_epi8(folded, _mm256_set1_epi8('}'))),
-        _mm256_or_si256(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('"')), _mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
-    const auto marks = static_cast<std::uint32_t>(_mm256_movemask_epi8(mark));
-    if (marks == 0) {
-      p += 32;
-      continue;
-    }
-    p += std::countr_zero(marks);
-#endif
-    const char c = *p++;
-    if (c == '"') {
-      Text text;
-      p = scan_text(cursor, cursor.ready(p), text);
-      if (p == nullptr) return nullptr;
-    } else if (c == '{' || c == '[') {
-      ++depth;
-    } else if (c == '}' || c == ']') {
-      if (--depth == 0) return p;
-    } else if (c == '\0') {
-      return nullptr;
-    }
   }
 }
 

@@ -1,7 +1,8 @@
 // The direct scanner: tokens of JSON straight from the bytes, for text of the shape that this library writes. Every
 // function is optimistic: false means "the general way must decide", never "invalid".
 //
-// Nothing is read beyond the message: its last bytes are scanned in a copy that has room behind it.
+// The last bytes of a message are read together with what stands behind them in memory where that is of the same page;
+// otherwise, and under sanitizers, in a copy that has room behind it. What is behind the end never decides anything.
 #pragma once
 
 #include <array>
@@ -37,7 +38,7 @@ class Cursor {
   Cursor& operator=(const Cursor&) = delete;
 
   const char* begin() const { return begin_; }
-  // The same position, with at least kSlack bytes behind it that may be read (zeros past the end).
+  // The same position, with at least kSlack bytes behind it that may be read; from a position behind the end: zeros.
   const char* ready(const char* p) {
     if (p > limit_) [[unlikely]] return leave_message(p);
     return p;
@@ -111,34 +112,6 @@ struct Text {
   bool ascii = true;
   std::string_view view() const { return {bytes, size}; }
 };
-
-// Remembers the last run of line feed and spaces: indentation repeats, and where it does the next token's place is known
-// before the bytes are read.
-struct IndentCache {
-  char text[32] = {};
-  std::uint32_t mask = 0;
-  std::uint32_t size = 0;
-};
-const char* skip_space_slow(Cursor& cursor, const char* p, IndentCache& indent);
-
-inline const char* skip_space(Cursor& cursor, const char* p, IndentCache& indent) {
-  if (static_cast<unsigned char>(*p) > ' ') return p;
-  if (*p == ' ' && static_cast<unsigned char>(p[1]) > ' ') return p + 1;
-  p = cursor.ready(p);
-#if defined(__AVX2__)
-  const __m256i same = _mm256_cmpeq_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
-                                         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(indent.text)));
-  if ((~static_cast<std::uint32_t>(_mm256_movemask_epi8(same)) & indent.mask) == 0 && indent.size != 0 &&
-      static_cast<unsigned char>(p[indent.size]) > ' ') {
-    return cursor.ready(p + indent.size);
-  }
-#endif
-  return skip_space_slow(cursor, p, indent);
-}
-
-// From an object's opening brace to behind its closing one, whatever is within; its strings must be what scan_text takes.
-// Null when it does not end. Nothing but the brackets' number is checked.
-const char* skip_object(Cursor& cursor, const char* p);
 
 const char* scan_text_slow(Cursor& cursor, const char* p, Text& out);
 

@@ -63,7 +63,6 @@ class Events {
     event.envelope.ingest_time = {event_time + 1'000'000};
     event.envelope.sequence = sequence;
     event.envelope.checksum = 0xC0FFEE0000000000ull + static_cast<std::uint64_t>(events_.size());
-    event.key = idempotency_key(event.envelope);
     return event;
   }
   static void set_decimal(Event& event, std::string_view column, std::string_view number) {

@@ -110,7 +110,6 @@ TEST_P(StoreContract, StoresHeaderAndPayloadExactly) {
   event.envelope.event_time_source = EventTimeSource::kGateway;
   event.envelope.quality = Quality::kLate | Quality::kSnapshot;
   event.envelope.checksum = 0xFEDCBA9876543210ull;
-  event.key = idempotency_key(event.envelope);
   Events::set_decimal(event, "price", "64250.123456789");
   Events::set_decimal(event, "size", "0.00000001");
   event.row.set(*plan->column("count"), std::int64_t{-7});
@@ -131,7 +130,7 @@ TEST_P(StoreContract, StoresHeaderAndPayloadExactly) {
   const auto found = all(*store_, "ticks/v1");
   ASSERT_EQ(found.size(), 1u);
   const TextRow& row = found[0];
-  EXPECT_EQ(row.at("key"), event.key.to_hex());
+  EXPECT_EQ(row.at("key"), event.key().to_hex());
   EXPECT_EQ(row.at("event_time"), "1795357800123456789");
   EXPECT_EQ(row.at("ingest_time"), "1795357800124456789");
   EXPECT_EQ(row.at("symbol"), "BTC-USD");
@@ -234,21 +233,6 @@ TEST_P(StoreContract, TakesARedeliveryWithAnotherIngestTimeForADuplicate) {
   events[0].envelope.ingest_time = {99};
   EXPECT_EQ(write(*store_, events.pointers()).duplicates, 1u);
   EXPECT_EQ(column(all(*store_, "ticks/v1"), "ingest_time"), "1000001");
-}
-
-TEST_P(StoreContract, NamesADifferentEventUnderAStoredKey) {
-  const auto plan = ticks_plan();
-  prepare(*store_, plan);
-  Events events;
-  events.add(plan, "X", 1);
-  events.add(plan, "X", 1).envelope.checksum = 1;
-  events[1].key = events[0].key;
-  events.add(plan, "X", 3);
-  const WriteResult result = write(*store_, events.pointers());
-  EXPECT_EQ(result.inserted, 2u);
-  ASSERT_EQ(result.errors.size(), 1u);
-  EXPECT_EQ(result.errors[0].index, 1u);
-  EXPECT_EQ(result.errors[0].error.code, Code::kAlreadyExists);
 }
 
 TEST_P(StoreContract, NamesBadRowsAndStoresTheRest) {

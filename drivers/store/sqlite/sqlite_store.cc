@@ -42,7 +42,7 @@ class SqliteStore final : public Store {
  private:
   struct Item {
     std::int64_t event_time;
-    std::uint64_t key_high;
+    Hash128 key;
     TableWriter* table;
     std::uint32_t index;
   };
@@ -126,13 +126,13 @@ void SqliteStore::plan_batch(std::span<const Event* const> events, WriteResult& 
                                    false}});
       continue;
     }
-    const Item item{event.envelope.event_time.ns, event.key.high, table, static_cast<std::uint32_t>(i)};
+    const Item item{event.envelope.event_time.ns, event.key(), table, static_cast<std::uint32_t>(i)};
     sorted = sorted && (order_.empty() || order_.back().event_time <= item.event_time);
     order_.push_back(item);
   }
   if (sorted) return;
   std::stable_sort(order_.begin(), order_.end(), [](const Item& a, const Item& b) {
-    return a.event_time != b.event_time ? a.event_time < b.event_time : a.key_high < b.key_high;
+    return a.event_time != b.event_time ? a.event_time < b.event_time : a.key < b.key;
   });
 }
 
@@ -141,7 +141,7 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
     const Item& item = order_[i];
     if (i + kPrefetchEvents < order_.size()) prefetch(*events[order_[i + kPrefetchEvents].index]);
     if (i + kPrefetchRows < order_.size()) prefetch_row(*events[order_[i + kPrefetchRows].index]);
-    auto outcome = item.table->insert(*events[item.index]);
+    auto outcome = item.table->insert(*events[item.index], item.key);
     if (outcome) {
       if (*outcome == TableWriter::Outcome::kInserted) {
         ++result.inserted;
@@ -152,7 +152,7 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
       continue;
     }
     Error& error = outcome.error();
-    if (error.code != Code::kInvalidArgument && error.code != Code::kAlreadyExists) return fail(std::move(error));
+    if (error.code != Code::kInvalidArgument) return fail(std::move(error));
     result.errors.push_back({item.index, std::move(error)});
   }
   for (const auto& [plan, table] : tables_) {

@@ -33,8 +33,6 @@ Result<std::unique_ptr<TableWriter>> TableWriter::create(Connection& connection,
 Status TableWriter::prepare() {
   UTP_TRY(const std::string sql, insert_sql(*plan_, SqlDialect::kSqlite));
   UTP_TRY(insert_, connection_.prepare(sql));
-  UTP_TRY(stored_, connection_.prepare("SELECT symbol, source_id, sequence, checksum FROM " + quote_identifier(plan_->table()) +
-                                       " WHERE event_time = ?1 AND key = ?2 LIMIT 1"));
   UTP_TRY(counter_, connection_.prepare("UPDATE utp_tables SET row_count = row_count + ?2 WHERE event_type = ?1"));
   first_payload_ = kHeaderColumnCount + 1 + (plan_->explode() ? 1 : 0);
   key_.resize(16);
@@ -42,17 +40,15 @@ Status TableWriter::prepare() {
   return {};
 }
 
-Result<TableWriter::Outcome> TableWriter::insert(const Event& event) {
-  bind_header(event, bind_payload(event));
-  auto outcome = plan_->explode() ? insert_exploded(event) : insert_single();
-  if (outcome && *outcome == Outcome::kDuplicate) UTP_CHECK(check_same(event));
-  return outcome;
+Result<TableWriter::Outcome> TableWriter::insert(const Event& event, const Hash128& key) {
+  bind_header(event, key, bind_payload(event));
+  return plan_->explode() ? insert_exploded(event) : insert_single();
 }
 
-void TableWriter::bind_header(const Event& event, bool rounded) {
+void TableWriter::bind_header(const Event& event, const Hash128& key, bool rounded) {
   const Envelope& envelope = event.envelope;
   sqlite3_stmt* s = insert_.get();
-  write_key(event.key, key_.data());
+  write_key(key, key_.data());
   sqlite3_bind_int64(s, 1 + kColumnEventTime, envelope.event_time.ns);
   sqlite3_bind_blob(s, 1 + kColumnKey, key_.data(), 16, SQLITE_STATIC);
   bind_text(s, 1 + kColumnSymbol, envelope.symbol);
@@ -166,31 +162,6 @@ Result<TableWriter::Outcome> TableWriter::insert_exploded(const Event& event) {
   }
   if (count > 1) UTP_CHECK(connection_.execute("RELEASE utp_event"));
   return inserted ? Outcome::kInserted : Outcome::kDuplicate;
-}
-
-// The key is a hash of these fields, so a difference means that one of the two is not what its key says.
-Status TableWriter::check_same(const Event& event) {
-  sqlite3_stmt* s = stored_.get();
-  sqlite3_bind_int64(s, 1, event.envelope.event_time.ns);
-  sqlite3_bind_blob(s, 2, key_.data(), 16, SQLITE_STATIC);
-  const int code = sqlite3_step(s);
-  bool same = true;
-  if (code == SQLITE_ROW) {
-    const auto text = [&](int column) {
-      return std::string_view(reinterpret_cast<const char*>(sqlite3_column_text(s, column)),
-                              static_cast<std::size_t>(sqlite3_column_bytes(s, column)));
-    };
-    same = text(0) == event.envelope.symbol && text(1) == event.envelope.source_id &&
-           sqlite3_column_int64(s, 2) == static_cast<std::int64_t>(event.envelope.sequence) &&
-           std::bit_cast<std::uint64_t>(sqlite3_column_int64(s, 3)) == event.envelope.checksum;
-  }
-  sqlite3_reset(s);
-  if (code != SQLITE_ROW && code != SQLITE_DONE) return fail(connection_.error(code, "compare a duplicate"));
-  if (same) return {};
-  return fail(Code::kAlreadyExists, "store " + connection_.path() + ": table \"" + plan_->table() + "\" has another event under the key " +
-                                        event.key.to_hex() + " (symbol " + std::string(event.envelope.symbol) + ", event_time " +
-                                        event.envelope.event_time.to_string() +
-                                        "): its symbol, source, sequence or checksum differ. The event was changed after its key was made");
 }
 
 Status TableWriter::count_rows(std::uint64_t rows) {

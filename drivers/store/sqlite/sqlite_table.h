@@ -20,9 +20,9 @@ class TableWriter {
   const Plan& plan() const { return *plan_; }
 
   enum class Outcome : std::uint8_t { kInserted, kDuplicate };
-  // kInvalidArgument and kAlreadyExists concern this event alone, of which nothing is stored then; any other error ends the
-  // transaction.
-  Result<Outcome> insert(const Event& event);
+  // `key`: event.key(). kInvalidArgument concerns this event alone, of which nothing is stored then; any other error ends
+  // the transaction.
+  Result<Outcome> insert(const Event& event, const Hash128& key);
 
   // Rows added since the last call.
   std::uint64_t take_row_count() { return std::exchange(row_count_, 0); }
@@ -32,18 +32,16 @@ class TableWriter {
  private:
   TableWriter(Connection& connection, std::shared_ptr<const Plan> plan) : connection_(connection), plan_(std::move(plan)) {}
   Status prepare();
-  void bind_header(const Event& event, bool rounded);
+  void bind_header(const Event& event, const Hash128& key, bool rounded);
   bool bind_payload(const Event& event);
   bool bind_value(int parameter, const Value& value);
   Result<bool> step();
   Result<Outcome> insert_single();
   Result<Outcome> insert_exploded(const Event& event);
-  Status check_same(const Event& event);
 
   Connection& connection_;
   std::shared_ptr<const Plan> plan_;
   Statement insert_;
-  Statement stored_;   // the identity of the row under a key
   Statement counter_;
   int first_payload_ = 0;  // parameter of the payload's first column
   std::string key_;
