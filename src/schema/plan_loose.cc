@@ -111,9 +111,10 @@ class LooseScanner {
         return end;
       }
       case Step::Op::kChoice: {
-        if (*p != '"') break;
+        if (*p != '"' || !text_.ascii()) break;
         const char* const end = string(p, out);
-        return end != nullptr && step.rule->scalar.texts.find_readable(p + 1, out.size) != TextMap::kNone ? end : nullptr;
+        if (end == nullptr || out.size < step.low || out.size > step.high) return nullptr;
+        return step.rule->scalar.texts.find_readable(p + 1, out.size) != TextMap::kNone ? end : nullptr;
       }
       case Step::Op::kText: {
         if (*p != '"' || step.deep || !text_.ascii()) break;

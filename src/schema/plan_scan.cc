@@ -150,7 +150,7 @@ const char* scan_array(const ColumnRule& rule, Cursor& cursor, const char* p, st
       if (p == nullptr) return nullptr;
       const std::int64_t size = out.size;
       // A long text may have moved into the cursor's copy of the message's end, away from `start`.
-      if (size > 16 || size < step.low || size > step.high) return step.rule->scalar.broken(out, ascii) == nullptr ? p : nullptr;
+      if (size > 16 || size < step.low || size > step.high || !ascii) return step.rule->scalar.broken(out, ascii) == nullptr ? p : nullptr;
       return step.rule->scalar.texts.find_readable(start, out.size) != TextMap::kNone ? p : nullptr;
     }
     default:

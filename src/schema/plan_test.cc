@@ -248,6 +248,20 @@ TEST(Plan, ValidatesTypedRows) {
             }), "maxItems /tags");
 }
 
+TEST(Plan, AsksForTheLengthOfAChoice) {
+  const auto plan = plan_of(R"("kind":{"type":"string","enum":["sell","a","é"],"maxLength":3,"minLength":2})");
+  Row row;
+  Violation violation;
+  EXPECT_FALSE(plan->read(R"({"kind":"sell"})", row, violation));
+  EXPECT_EQ(violation.code, "maxLength");
+  for (const char* const text : {R"({"kind":"a"})", R"({"kind":"é"})", R"({ "kind":"é"})", R"({ "kind" : "a" })"}) {
+    EXPECT_FALSE(plan->read(text, row, violation)) << text;
+    EXPECT_EQ(violation.code, "minLength") << text;
+  }
+  EXPECT_FALSE(plan->read(R"({ "kind" : "sell" })", row, violation));
+  EXPECT_EQ(violation.code, "maxLength");
+}
+
 TEST(Plan, TakesManyElementsAndLongTexts) {
   const auto plan = plan_of(R"("levels":{"type":"array","items":{"type":"array","items":{"type":"number"},"minItems":2,"maxItems":2}},"body":{"type":"string"})");
   Row row(*plan);
