@@ -290,6 +290,25 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(persister["stored"], connector["events"])
         self.assertEqual(persister["lag"], 0)
 
+    def test_APersisterEndsWhileOthersPublish(self):
+        self.write("chamber.yaml", CHAMBER)
+        connector = self.start("connect", "chamber.yaml", "sim.stocks", "--seconds", "600", "--quiet")
+        self.wait_for(lambda: (self.folder / "data" / "bus" / "topics").exists())
+        drained = self.last_json(self.utp("persister", "--drain", "--json"))
+        persister = self.start("persister", "--json", "--quiet")
+        self.wait_for(lambda: self.rows(self.folder / "data" / "store.db") > drained["stored"])
+        self.assertEqual(self.stop(persister), 0)
+        self.assertIsNone(connector.poll(), "the connector ended")
+        self.assertEqual(self.stop(connector), 0)
+        rest = self.last_json(self.utp("persister", "--drain", "--json"))
+        self.assertEqual(rest["lag"], 0)
+
+    def test_RefusesTheStoreOfAnotherRealmBeforeAnythingIsRead(self):
+        self.write("chamber.yaml", CHAMBER)
+        self.utp("up", "chamber.yaml", "--seconds", "1", "--quiet")
+        self.write("chamber.yaml", CHAMBER.replace("realm: test", "realm: other"))
+        self.refused("up", "chamber.yaml", "--seconds", "1", code=3, says=["chamber.yaml: /realm", "store.db", '"test"', '"other"'])
+
     def test_AcknowledgedKeysAreRecordedAndStored(self):
         self.write("chamber.yaml", CHAMBER)
         result = self.last_json(self.utp("up", "chamber.yaml", "--seconds", "1", "--json", "--record-acknowledged", "keys"))
@@ -411,6 +430,22 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(json.loads(self.utp("dlq", "list", "--json", *bus).stdout)["letters"], [])
         stored = self.last_json(self.utp("persister", "--drain", "--json", "--store", "sqlite:r.db", *bus))
         self.assertEqual(stored["event_types"]["quotes/v2"]["stored"], 1)
+
+    def test_TheLimitOfDeadLettersIsTheirTotal(self):
+        for realm in ("first", "second"):
+            self.write("bad.txt", f"1618678134.1: {realm}\n1618678134.2: nonsense {realm}\n")
+            self.utp("replay", "coinbase", "bad.txt", "--store", f"sqlite:{realm}.db", "--bus", "embedded:both", "--realm", realm, "--json")
+        dropped = json.loads(self.utp("dlq", "drop", "--all", "--limit", "3", "--json", "--bus", "embedded:both").stdout)
+        self.assertEqual(dropped["dropped"], 3)
+
+    def test_RepairingDeadLettersEndsOnSigterm(self):
+        self.write("bad.txt", "1618678134.1: nonsense\n1618678134.2: more of it\n")
+        self.utp("replay", "coinbase", "bad.txt", "--store", "sqlite:r.db", "--json")
+        process = self.start("dlq", "replay", "--all", "--filter", f"touch '{self.folder}/started'; sleep 600", "--bus", "embedded:r.db.bus")
+        self.wait_for((self.folder / "started").exists)
+        self.assertEqual(self.stop(process), 130)
+        letters = json.loads(self.utp("dlq", "list", "--json", "--bus", "embedded:r.db.bus").stdout)["letters"]
+        self.assertEqual(len(letters), 2)
 
     def test_ANewPythonConnectorPassesItsCases(self):
         self.utp("connector", "new", "my_venue")

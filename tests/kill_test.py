@@ -2,6 +2,7 @@
 no row may stand twice. Runs the binary named by UTP_BINARY (./utp test sets it).
 
 UTP_LONG=1 makes it 200 instants instead of a few (UTP_KILLS sets the number), UTP_SEED repeats a run."""
+import json
 import os
 import pathlib
 import random
@@ -19,6 +20,7 @@ KILLS = int(os.environ.get("UTP_KILLS", "200" if os.environ.get("UTP_LONG") else
 START_TIMEOUT_S = 60
 DRAIN_TIMEOUT_S = 300
 KEY_LINE_BYTES = 33  # 32 hexadecimal digits and a line feed
+LEASE_MS = 10_000    # of the persister that was killed
 
 CHAMBER = """\
 realm: kill
@@ -86,6 +88,19 @@ class KillChamber(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, f"nothing was acknowledged within {START_TIMEOUT_S} s\n{self.log()}")
             time.sleep(0.002)
 
+    def check_take_over(self):
+        """A chamber after a killed one stores at once: it does not wait for the lease of the dead."""
+        health = self.folder / "data" / "health.json"
+        health.unlink(missing_ok=True)
+        process = self.start("up", "up", "chamber.yaml", record=True)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not health.exists() or (first := json.loads(health.read_text())["first_stored_ms"]) is None:
+            self.assertIsNone(process.poll(), f"the process ended by itself\n{self.log()}")
+            self.assertLess(time.monotonic(), deadline, f"nothing was stored within {START_TIMEOUT_S} s\n{self.log()}")
+            time.sleep(0.02)
+        self.assertLess(first, LEASE_MS)
+        self.kill(process)
+
     def kill(self, process):
         self.assertIsNone(process.poll(), f"the process ended by itself\n{self.log()}")
         process.send_signal(signal.SIGKILL)
@@ -142,6 +157,7 @@ class KillChamber(unittest.TestCase):
             self.wait_for_load(process)
             time.sleep(self.random.random() * 0.7)
             self.kill(process)
+        self.check_take_over()
         self.drain()
         total, rows = self.check_store()
         print(f"{KILLS} kills: {total} acknowledged, {rows} rows, none missing, none twice", flush=True)

@@ -58,7 +58,9 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
   }
   // Nothing is made before everything was checked. New topics and a new store both wait for the disk: at once, then.
   std::future<Result<std::unique_ptr<Store>>> store;
-  if (options.persister) store = std::async(std::launch::async, [url = run->chamber_.store] { return open_store(url, true); });
+  if (options.persister) {
+    store = std::async(std::launch::async, [&chamber = run->chamber_] { return open_store(chamber.store, true, chamber.realm); });
+  }
   UTP_TRY(auto bus, open_bus(run->chamber_.bus, clock, true, options.keep_unread));
   ChamberBusOptions bus_options;
   bus_options.topics = run->chamber_.topics;
@@ -70,8 +72,11 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     run->instances_.push_back(*std::move(instance));
   }
   if (options.persister) {
-    UTP_TRY(auto opened, store.get());
-    UTP_CHECK(run->add_persister(std::move(opened)));
+    auto opened = store.get();
+    const bool named = !run->chamber_.file.empty() && !opened && opened.error().code == Code::kInvalidArgument;
+    if (named) return fail(placed(run->chamber_.file + ": /realm", opened.error()));
+    if (!opened) return fail(std::move(opened.error()));
+    UTP_CHECK(run->add_persister(std::move(*opened)));
   }
   return run;
 }
@@ -139,13 +144,12 @@ Status ChamberRun::add_persister(std::unique_ptr<Store> store) {
   o.batch_events_max = chamber_.persister.batch_events;
   o.batch_bytes_max = chamber_.persister.batch_bytes;
   o.batch_wait_ms = chamber_.persister.batch_ns / 1'000'000;
-  o.dead_letter_durability = chamber_.durability;
   o.dead_letters.source_id = "persister." + chamber_.persister.group;
   o.dead_letters.realm = chamber_.realm;
   o.dead_letters.region = chamber_.region;
   o.dead_letters.overflow = overflow_file(fmt::format("{}/persister.overflow.jsonl", chamber_.data_dir), 64u << 20);
   UTP_TRY(persister_, Persister::create(*bus_, *store_, registry_, clock_, std::move(o)));
-  runner_ = std::make_unique<PersisterRunner>(*persister_, clock_);
+  runner_ = std::make_unique<PersisterRunner>(*persister_);
   return {};
 }
 
@@ -209,7 +213,7 @@ ChamberStatus ChamberRun::status() {
   return s;
 }
 
-Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& while_waiting) {
+Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up) {
   state_ = "stopping";
   std::vector<std::thread> stoppers;
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
@@ -218,10 +222,13 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
     state_ = "stopped";
     return {};
   }
+  // What other processes publish from here on is not waited for.
+  const auto mark = persister_->mark();
   std::uint64_t progress = persister_->stats().messages;
   std::int64_t deadline = clock_.monotonic_ns() + patience_ns;
-  bool drained = false;
-  while (runner_->running() && !(drained = runner_->drain(kDrainTurnNs)) && clock_.monotonic_ns() < deadline) {
+  bool drained = false, given_up = false;
+  while (mark && runner_->running() && clock_.monotonic_ns() < deadline) {
+    if ((given_up = give_up && give_up()) || (drained = runner_->drain(*mark, kDrainTurnNs))) break;
     if (while_waiting) while_waiting();
     // A batch that waits to be tried again counts as read once; only commits are progress.
     const PersisterStats stats = persister_->stats();
@@ -238,6 +245,8 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   }
   state_ = "stopped";
   if (drained) return {};
+  if (given_up) return fail(Code::kCancelled, fmt::format("interrupted; {} messages stay on the bus and are stored at the next start", status().lag));
+  if (!mark) return fail(mark.error());
   failure_ = fmt::format("{}; {} messages stay on the bus and are stored at the next start",
                          stats.last_error.empty() ? "the store took too long" : stats.last_error, status().lag);
   return fail(Code::kUnavailable, failure_, true);

@@ -58,10 +58,11 @@ class ChamberRun {
   // True when no connector has anything more to do (files that came to their end), or the persister ended with an error.
   bool finished() const;
 
-  // Connectors first, with what they hold; then the persister commits what is on the bus, unless it makes no progress for
-  // `patience_ns`. The error says what was left where.
-  Status stop(std::int64_t patience_ns, const std::function<void()>& while_waiting);
+  // Connectors first, with what they hold; then the persister commits what is on the bus by then, unless it makes no progress
+  // for `patience_ns`, or `give_up`, asked before and between, says true (kCancelled). The error says what was left where.
+  Status stop(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up = {});
 
+  bool has_connectors() const { return !instances_.empty(); }
   const Chamber& chamber() const { return chamber_; }
   const Registry& registry() const { return registry_; }
   Bus& bus() { return *bus_; }

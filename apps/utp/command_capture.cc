@@ -9,6 +9,7 @@
 #include "apps/utp/locate.h"
 #include "connector/capture.h"
 #include "connector/frame_queue.h"
+#include "connector/open_counter.h"
 #include "core/json_writer.h"
 
 namespace utp::app {
@@ -28,8 +29,12 @@ struct CaptureCommandOptions {
 class CommandsOnly final : public MapperOutput {
  public:
   explicit CommandsOnly(Collector& collector) : collector_(collector) {}
+  void on_frame(const Frame& frame) { opens_.on_frame(frame); }  // before the mapper sees it
   bool emit(std::uint32_t, const EventHeader&, const Row&) override { return true; }
-  void command(Command command) override { collector_.carry_out(std::move(command)); }
+  void command(Command command) override {
+    command.opens = opens_.of(command.connection);
+    collector_.carry_out(std::move(command));
+  }
   void reject(std::string_view, std::string_view, std::string_view) override {}
   void reject_event(std::uint32_t, std::string_view, std::string_view, std::string_view) override {}
   void gap(std::string_view, std::string_view, std::string_view, std::uint64_t) override {}
@@ -37,6 +42,7 @@ class CommandsOnly final : public MapperOutput {
 
  private:
   Collector& collector_;
+  OpenCounter opens_;
 };
 
 struct Captured {
@@ -51,7 +57,8 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
   UTP_TRY(PreparedConnector prepared, prepare_connector(options.connector, registry, true));
   SymbolMap symbols = prepared.options.manifest.symbol_map();
   UTP_TRY(auto mapper, make_mapper(prepared.options, prepared.builtin));
-  UTP_TRY(auto collector, make_collector(prepared, symbols, clock));
+  UTP_TRY(auto collector, make_collector(prepared.options, prepared.builtin, symbols, clock));
+  if (!collector) return fail(Code::kUnsupported, fmt::format("the connector {} has no collector: it maps captures only", prepared.options.manifest.id));
   CaptureOptions capture;
   capture.connector = prepared.options.manifest.id;
   capture.zstd_level = options.level;
@@ -78,6 +85,7 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
     if (frames.empty() && queue.closed()) break;
     for (const Frame& frame : frames) {
       if (written) written = writer->write(frame);
+      commands.on_frame(frame);
       mapper->on_frame(frame, commands);
       ++result.frames;
       result.frame_bytes += frame.bytes.size();

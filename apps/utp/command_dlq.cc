@@ -46,9 +46,11 @@ Status open(DlqCommandOptions& options, Opened& out) {
   return {};
 }
 
-DlqOptions everywhere() {
+DlqOptions dlq_options(Context& context, std::string realm = "*", std::string region = "*") {
   DlqOptions options;
-  options.realm = options.region = "*";
+  options.realm = std::move(realm);
+  options.region = std::move(region);
+  options.stop = [&context] { return context.stop->pending(); };
   return options;
 }
 
@@ -78,7 +80,7 @@ void write_entry(const DlqEntry& e, JsonWriter& json, bool original) {
 Status list(DlqCommandOptions& options, Context& context) {
   Opened opened;
   UTP_CHECK(open(options, opened));
-  Dlq dlq(*opened.bus, *opened.registry, opened.clock, everywhere());
+  Dlq dlq(*opened.bus, *opened.registry, opened.clock, dlq_options(context));
   UTP_TRY(const auto letters, dlq.list(options.filter));
   if (context.common.json) {
     std::string out;
@@ -103,7 +105,7 @@ Status list(DlqCommandOptions& options, Context& context) {
 Status show(DlqCommandOptions& options, Context& context) {
   Opened opened;
   UTP_CHECK(open(options, opened));
-  Dlq dlq(*opened.bus, *opened.registry, opened.clock, everywhere());
+  Dlq dlq(*opened.bus, *opened.registry, opened.clock, dlq_options(context));
   UTP_TRY(const DlqEntry entry, dlq.show(options.filter.id));
   if (!options.output.empty()) {
     UTP_TRY(Output out, Output::open(options.output));
@@ -192,23 +194,26 @@ Status change(DlqCommandOptions& options, Context& context, bool replay) {
   UTP_CHECK(open(options, opened));
   std::set<std::pair<std::string, std::string>> places;
   {
-    Dlq dlq(*opened.bus, *opened.registry, opened.clock, everywhere());
+    Dlq dlq(*opened.bus, *opened.registry, opened.clock, dlq_options(context));
     UTP_TRY(const auto letters, dlq.list(options.filter));
     for (const DlqEntry& e : letters) places.insert(realm_and_region(e.dlq_topic));
     if (letters.empty() && !options.filter.id.empty()) return fail(Code::kNotFound, fmt::format("no open dead letter begins with \"{}\"; see: utp dlq list", options.filter.id));
     if (letters.size() > 1 && !options.filter.id.empty()) return fail(Code::kInvalidArgument, fmt::format("\"{}\" begins {} letters; give more of the id", options.filter.id, letters.size()));
   }
   DlqReport total;
+  DlqFilter filter = options.filter;
   for (const auto& [realm, region] : places) {
-    DlqOptions dlq_options;
-    dlq_options.realm = realm;
-    dlq_options.region = region;
-    dlq_options.replay_frame = FrameReplay(options, opened, realm, region);
-    Dlq dlq(*opened.bus, *opened.registry, opened.clock, std::move(dlq_options));
-    UTP_TRY(DlqReport report, replay ? dlq.replay(options.filter, options.repair) : dlq.drop(options.filter));
+    DlqOptions here = dlq_options(context, realm, region);
+    here.replay_frame = FrameReplay(options, opened, realm, region);
+    Dlq dlq(*opened.bus, *opened.registry, opened.clock, std::move(here));
+    UTP_TRY(DlqReport report, replay ? dlq.replay(filter, options.repair) : dlq.drop(filter));
+    const std::uint64_t taken = report.replayed + report.dropped + report.left.size();
     total.replayed += report.replayed;
     total.dropped += report.dropped;
+    total.stopped = report.stopped;
     std::move(report.left.begin(), report.left.end(), std::back_inserter(total.left));
+    if (total.stopped || (filter.limit > 0 && taken >= filter.limit)) break;
+    if (filter.limit > 0) filter.limit -= taken;
   }
   if (context.common.json) {
     std::string out;
@@ -222,6 +227,7 @@ Status change(DlqCommandOptions& options, Context& context, bool replay) {
     fmt::print("{} {}, {} left\n", replay ? total.replayed : total.dropped, replay ? "replayed" : "dropped", total.left.size());
   }
   std::fflush(stdout);
+  if (total.stopped) return fail(Code::kCancelled, "interrupted; the rest stays as it was");
   if (!total.left.empty()) return fail(Code::kInvalidArgument, fmt::format("{} dead letters could not be replayed and stay where they are", total.left.size()));
   return {};
 }

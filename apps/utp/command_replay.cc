@@ -96,7 +96,9 @@ class Replay {
     UTP_TRY(auto inner, chamber_run->bus().publisher(publishing));
     CountingPublisher publisher(std::move(inner));
     UTP_TRY(auto mapper, make_capture_mapper(prepared));
-    UTP_TRY(auto pipeline, Pipeline::create(pipeline_options(o), registry, clock_, publisher, std::move(mapper), nullptr));
+    // It knows what an outage of the recording cost, stream by stream; silence is not looked for.
+    StreamWatch watch({}, {}, o.manifest.channels);
+    UTP_TRY(auto pipeline, Pipeline::create(pipeline_options(o), registry, clock_, publisher, std::move(mapper), &watch));
     UTP_CHECK(configure_topics(chamber_run->bus(), *pipeline, 1));
 
     chamber_run->start();

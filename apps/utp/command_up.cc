@@ -142,7 +142,7 @@ void add_persister(CLI::App& app, Context& context) {
                                   "  utp persister --drain          # ends when everything on the bus is stored");
   auto options = std::make_shared<UpOptions>();
   command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(CLI::PositiveNumber);
-  command->add_flag("--drain", options->drain, "Ends when everything on the bus is stored");
+  command->add_flag("--drain", options->drain, "Ends when everything that is on the bus now is stored");
   command->add_option("--realm", options->realm, "Realm to store, where no chamber file says (default: the bus's only one)");
   command->add_flag("--live", options->live, "Live view instead of lines, on a terminal");
   add_place_options(*command, options->place, kUsesBus | kUsesStore | kUsesSchemas);

@@ -6,7 +6,6 @@
 
 #include "apps/utp/catalog.h"
 #include "apps/utp/chamber.h"
-#include "connector/exec_connector.h"
 
 namespace utp::app {
 
@@ -48,44 +47,10 @@ Result<PreparedConnector> prepare_connector(const ConnectorOptions& options, con
   return out;
 }
 
-Result<std::unique_ptr<Collector>> make_collector(const PreparedConnector& prepared, SymbolMap& symbols, const Clock& clock) {
-  const InstanceOptions& o = prepared.options;
-  const Manifest& manifest = o.manifest;
-  CollectorContext context;
-  UTP_TRY(context.wanted, manifest.wanted(o.channels, o.symbols));
-  context.endpoint = o.endpoint.empty() ? manifest.endpoint : o.endpoint;
-  UTP_TRY(context.settings_json, merge_json(manifest.settings_json, o.settings_json));
-  context.ca_file = o.ca_file;
-  context.clock = &clock;
-  context.seed = o.seed;
-  context.symbols = &symbols;
-  context.rates = manifest.rates;
-  context.link = manifest.link;
-  context.secrets = o.secrets;
-  if (manifest.entry == Manifest::Entry::kExec) {
-    ExecOptions exec;
-    exec.connector = manifest.id;
-    exec.program = manifest.program;
-    exec.folder = manifest.folder;
-    exec.environment = exec_environment(manifest, context);
-    exec.line_bytes_max = manifest.exec_line_bytes;
-    exec.stop_timeout_ns = manifest.exec_stop_timeout_ns;
-    return make_exec_collector(std::move(exec), std::move(context));
-  }
-  if (!prepared.builtin->collector) {
-    return fail(Code::kUnsupported, fmt::format("the connector {} has no collector: it maps captures only", manifest.id));
-  }
-  return prepared.builtin->collector(std::move(context));
-}
-
 Result<std::unique_ptr<Mapper>> make_capture_mapper(const PreparedConnector& prepared) {
-  const Manifest& manifest = prepared.options.manifest;
-  MapperContext context;
-  context.plans = manifest.plans();
-  context.symbols = manifest.symbol_map();
-  UTP_TRY(context.settings_json, merge_json(manifest.settings_json, prepared.options.settings_json));
-  if (manifest.entry == Manifest::Entry::kExec) return make_line_mapper(manifest, std::move(context));
-  return prepared.builtin->mapper(std::move(context));
+  InstanceOptions options = prepared.options;
+  options.replay = true;
+  return make_mapper(options, prepared.builtin);
 }
 
 }  // namespace utp::app

@@ -26,9 +26,6 @@ struct PreparedConnector {
 // Manifest, settings and secrets, checked. `secrets`: those of the manifest must be there.
 Result<PreparedConnector> prepare_connector(const ConnectorOptions& options, const Registry& registry, bool secrets);
 
-// As the host makes it. `symbols` and the clock outlive the collector.
-Result<std::unique_ptr<Collector>> make_collector(const PreparedConnector& prepared, SymbolMap& symbols, const Clock& clock);
-
 // A mapper for what was recorded: it wants whatever is in the capture, not the manifest's defaults.
 Result<std::unique_ptr<Mapper>> make_capture_mapper(const PreparedConnector& prepared);
 

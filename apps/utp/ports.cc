@@ -91,12 +91,13 @@ Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock
   return open_embedded_bus(options);
 }
 
-Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create) {
+Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {
   UTP_TRY(const std::string checked, resolve_store_url(url, ""));
   const std::string path = local_path(checked);
   UTP_CHECK(create ? make_parents(path) : must_exist(path, "store"));
   SqliteStoreOptions options;
   options.path = path;
+  options.realm = realm;
   options.read_only = !create;
   return open_sqlite_store(options);
 }

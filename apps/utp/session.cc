@@ -85,18 +85,20 @@ class Session {
     while (!options_.until_drained && !context_.stop->wait(kTickMs)) {
       const std::int64_t now = clock_.monotonic_ns();
       if (run_.finished() || (options_.seconds > 0 && now >= end_ns_)) break;
-      show(now, false);
+      show(now);
     }
     const std::string broken = broken_connectors();
     if (screen_) screen_->leave();
-    if (!context_.common.json) print_note("stopping: what was collected goes into the store");
-    const Status stopped = run_.stop(options_.patience_ns, [this] { write_health(run_.status()); });
+    const bool drains = options_.until_drained || run_.has_connectors();
+    if (!context_.common.json) print_note(drains ? "stopping: what was collected goes into the store" : "stopping");
+    const auto give_up = [&] { return !drains || (options_.until_drained && context_.stop->pending()); };
+    const Status stopped = run_.stop(options_.patience_ns, [this] { write_health(run_.status()); }, give_up);
     const ChamberStatus status = run_.status();
     write_health(status);
     if (context_.common.json) fmt::print("{}\n", to_json(status, false));
     else if (!context_.common.quiet) print_result(status);
     std::fflush(stdout);
-    if (!stopped) return report(stopped.error());
+    if (!stopped && (drains || stopped.error().code != Code::kCancelled)) return report(stopped.error());
     if (broken.empty()) return kOk;
     print_error(broken);
     return kFailure;
@@ -113,9 +115,9 @@ class Session {
     return message;
   }
 
-  void show(std::int64_t now, bool always) {
+  void show(std::int64_t now) {
     const bool draw = screen_ && now >= next_draw_ns_;
-    const bool health = now >= next_health_ns_ || always;
+    const bool health = now >= next_health_ns_;
     if (!draw && !health) return;
     if (prices_) prices_->step();
     const ChamberStatus status = run_.status();

@@ -14,11 +14,12 @@ struct SessionOptions {
   double seconds = 0;                      // 0 = until a signal
   bool live_view = false;                  // where standard output is a terminal
   double line_every_s = 10;                // summary lines elsewhere; 0 = none
-  bool until_drained = false;              // ends when the bus is empty
+  bool until_drained = false;              // ends when what is on the bus at the start is stored
   std::int64_t patience_ns = 15'000'000'000;  // for draining without progress
 };
 
-// Starts, runs, drains, prints the result. The exit code.
+// Starts, runs, stops, prints the result. The exit code. It drains before it stops where connectors ran here; a persister alone
+// leaves the rest to the next start, since others may go on publishing.
 int run_session(ChamberRun& run, const SessionOptions& options, Context& context, const Clock& clock);
 
 }  // namespace utp::app

@@ -44,10 +44,4 @@ bool StopSignal::wait(std::int64_t timeout_ms) {
   return true;
 }
 
-void StopSignal::restore_in_child() {
-  const sigset_t set = stop_set();
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-  signal(SIGPIPE, SIG_DFL);
-}
-
 }  // namespace utp::app

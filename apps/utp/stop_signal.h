@@ -17,8 +17,6 @@ class StopSignal {
   // True once a signal came. Waits for it at most `timeout_ms`; 0 looks only.
   bool wait(std::int64_t timeout_ms);
   bool pending() { return wait(0); }
-  // Lets a child process start with the signals as usual; call between fork and exec.
-  static void restore_in_child();
 
  private:
   int fd_ = -1;

@@ -1,13 +1,16 @@
 #include "connectors/coinbase/coinbase_mapper.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <map>
 #include <span>
 #include <utility>
-#include <unordered_map>
 
+#include "connector/book_recovery.h"
 #include "connector/event_rows.h"
+#include "connector/text_map.h"
+#include "connector/trade_ids.h"
 #include "connectors/coinbase/coinbase_fast.h"
 #include "core/json_writer.h"
 
@@ -20,20 +23,22 @@ constexpr std::size_t kUnreadMax = 64;          // frames in a row that were not
 constexpr std::size_t kConnectionsMax = 1'024;  // with state, at a time
 
 struct Product {
-  std::string name;
-  std::size_t index = 0;               // of Connection::books
-  std::string_view symbol;             // canonical
-  std::optional<std::uint64_t> trade;  // newest trade id
+  std::string name;         // in frames
+  std::string subscribed;   // what it was asked for by: BTC-USDC, where frames say BTC-USD
+  std::size_t index = 0;    // of Connection::books
+  std::string_view symbol;  // canonical
+  TradeIds trades;
 };
 
-enum class BookState : std::uint8_t { kNone, kLive, kAwaited };
-
-struct Book {
-  BookState state = BookState::kNone;
+struct Book : FollowedBook {
   CoinbaseFeed feed = CoinbaseFeed::kAdvanced;
-  std::uint64_t next = 0;  // book_seq
-  std::string id;
 };
+using State = FollowedBook::State;
+
+// The venue keeps one book for X-USD and X-USDC: whoever subscribes to the second gets frames of the first.
+std::string frame_name(std::string_view product) {
+  return std::string(product.substr(0, product.ends_with("-USDC") ? product.size() - 1 : product.size()));
+}
 
 struct Connection {
   // A frame that came whole and was not understood: nothing else was lost with it.
@@ -44,16 +49,26 @@ struct Connection {
 
   std::optional<std::uint64_t> sequence;  // of the last frame that was read
   std::vector<Unread> unread;             // since then
-  bool reconnecting = false;
+  BookRecovery recovery;
   std::vector<Book> books;  // by product
 };
 
 class CoinbaseMapper final : public Mapper {
  public:
-  CoinbaseMapper(MapperContext context, EventRows rows) : context_(std::move(context)), rows_(std::move(rows)) {
+  CoinbaseMapper(MapperContext context, EventRows rows) : context_(std::move(context)), rows_(std::move(rows)) {}
+
+  Status prepare() {
     for (const auto& stream : context_.wanted) {
-      if (!stream.symbol.empty()) wanted_.insert_or_assign(std::string(context_.symbols.venue(stream.symbol)), true);
+      if (stream.symbol.empty()) continue;
+      const std::string name(context_.symbols.venue(stream.symbol));
+      for (const std::string& in_frames : {name, frame_name(name)}) {
+        const auto [other, fresh] = wanted_.emplace(in_frames, name);
+        if (fresh || other->second == name) continue;
+        return fail(Code::kInvalidArgument, "symbols of connector coinbase: the venue keeps one book for " + name + " and " + other->second +
+                                                " and sends it under one name: ask for one of the two");
+      }
     }
+    return {};
   }
 
   void on_frame(const Frame& frame, MapperOutput& output) override {
@@ -79,11 +94,19 @@ class CoinbaseMapper final : public Mapper {
       case CoinbaseKind::kTrades: return trades(frame, output);
       case CoinbaseKind::kTickers: return tickers(frame, output);
       case CoinbaseKind::kLastMatch: return last_match(frame, output);
-      case CoinbaseKind::kHeartbeat:
-        return output.alive(frame.connection, parsed_.feed == CoinbaseFeed::kAdvanced ? "heartbeats" : "heartbeat", "");
-      case CoinbaseKind::kError:
-        return output.reject("venue_error", "/message", parsed_.error.empty() ? "the venue reports an error" : parsed_.error);
+      case CoinbaseKind::kHeartbeat: return output.alive(frame.connection, "heartbeats", "");
+      case CoinbaseKind::kError: return venue_error(frame, connection, output);
       case CoinbaseKind::kIgnored: return;
+    }
+  }
+
+  // The venue does not say what its error is about: it may be the subscription of a book that waits for its snapshot.
+  void venue_error(const Frame& frame, Connection& connection, MapperOutput& output) {
+    const std::string_view reason = parsed_.error.empty() ? std::string_view("the venue reports an error") : parsed_.error;
+    output.reject("venue_error", "/message", reason);
+    output.refused(frame.connection, reason);
+    if (std::ranges::any_of(connection.books, [](const Book& book) { return book.state == State::kAwaited; })) {
+      connection.recovery.reconnect(frame.connection, "an error while a book waits for its snapshot: " + std::string(reason), output);
     }
   }
 
@@ -96,7 +119,7 @@ class CoinbaseMapper final : public Mapper {
       // Whose frame it was cannot be told. Advanced connections notice by their counter; the Exchange feed has none.
       for (std::size_t i = 0; i < connection.books.size(); ++i) {
         const Book& book = connection.books[i];
-        if (book.state == BookState::kLive && book.feed == CoinbaseFeed::kExchange) books.push_back(products_[i]->name);
+        if (book.state == State::kLive && book.feed == CoinbaseFeed::kExchange) books.push_back(products_[i]->name);
       }
       void_books(frame.connection, connection, books, output);
     } else if (parsed_.feed == CoinbaseFeed::kExchange) {
@@ -109,7 +132,7 @@ class CoinbaseMapper final : public Mapper {
   void void_books(std::uint32_t number, Connection& connection, const std::vector<std::string>& names, MapperOutput& output) {
     for (const std::string& name : names) {
       Product* const product = find_product(name);
-      if (product) give_up(number, *product, book_of(connection, *product), "a frame of this book could not be read", output);
+      if (product) give_up(number, connection, *product, "a frame of this book could not be read", output);
     }
   }
 
@@ -140,13 +163,11 @@ class CoinbaseMapper final : public Mapper {
     output.gap("", "", reason, number == 0 ? 0 : number - *last - 1);
     for (std::size_t i = 0; i < connection.books.size(); ++i) {
       Book& book = connection.books[i];
-      if (book.state != BookState::kLive) continue;
-      book.state = BookState::kAwaited;
+      if (book.state != State::kLive) continue;
+      book.state = State::kAwaited;
       output.gap("orderbook/v1", products_[i]->symbol, reason, 0);
     }
-    if (number != 0 && !std::exchange(connection.reconnecting, true)) {
-      output.command({Command::Kind::kReconnect, frame.connection, "", reason});
-    }
+    connection.recovery.reconnect(frame.connection, reason, output);
     return true;
   }
 
@@ -190,12 +211,14 @@ class CoinbaseMapper final : public Mapper {
     const bool plausible = !name.empty() && name.size() <= 64 &&
                            name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == name.npos;
     if (!plausible) return refuse("unknown_product", shown + " is no product id");
-    if (!wanted_.empty() && !wanted_.contains(name)) return refuse("unknown_product", "product " + shown + " was not asked for");
+    const auto wanted = wanted_.find(name);
+    if (!wanted_.empty() && wanted == wanted_.end()) return refuse("unknown_product", "product " + shown + " was not asked for");
     if (products_.size() >= kProductsMax) return refuse("limit", "more than " + std::to_string(kProductsMax) + " products");
     auto added = std::make_unique<Product>();
     added->name = name;
     added->index = products_.size();
-    added->symbol = context_.symbols.canonical(name);
+    added->subscribed = wanted == wanted_.end() ? added->name : wanted->second;
+    added->symbol = context_.symbols.canonical(added->subscribed);
     product_index_.emplace(added->name, products_.size());
     products_.push_back(std::move(added));
     return products_.back().get();
@@ -207,11 +230,6 @@ class CoinbaseMapper final : public Mapper {
   }
 
   // ---- events ----
-
-  void event_time(EventHeader& header, std::optional<Timestamp> time, const Frame& frame) const {
-    header.event_time = time.value_or(frame.receive_time);
-    header.event_time_source = time ? EventTimeSource::kVenue : EventTimeSource::kReceipt;
-  }
 
   void books(const Frame& frame, Connection& connection, MapperOutput& output) {
     for (std::size_t i = 0; i < parsed_.books.size(); ++i) {
@@ -227,18 +245,13 @@ class CoinbaseMapper final : public Mapper {
     book.feed = parsed_.feed;
     EventHeader header;
     header.symbol = product.symbol;
-    event_time(header, read.time ? read.time : parsed_.timestamp, frame);
+    set_event_time(header, read.time ? read.time : parsed_.timestamp, frame);
     if (read.snapshot) {
       header.quality = Quality::kSnapshot;
       // The frame's own time and number: the same frame gives the same name, and no two snapshots share it.
-      const Timestamp made = parsed_.timestamp.value_or(read.time.value_or(frame.receive_time));
-      book.id = std::to_string(made.ns);
-      book.id += '.';
-      book.id += std::to_string(parsed_.sequence_num.value_or(frame.connection));
-      book.state = BookState::kLive;
-      book.next = 0;
-    } else if (book.state != BookState::kLive) {
-      if (book.state == BookState::kNone) give_up(frame.connection, product, book, "a change came before its snapshot", output);
+      book.begin(parsed_.timestamp.value_or(read.time.value_or(frame.receive_time)), parsed_.sequence_num.value_or(frame.connection));
+    } else if (book.state != State::kLive) {
+      if (book.state == State::kNone) give_up(frame.connection, connection, product, "a change came before its snapshot", output);
       return;
     }
     output.alive(frame.connection, "level2", product.symbol);  // changes that wait for a snapshot are no sign of life
@@ -246,24 +259,25 @@ class CoinbaseMapper final : public Mapper {
     const bool sent = rows_.emit_book(
         output, header, {read.snapshot, book.id, book.next, 0, kVenue}, levels.size(),
         [&](std::size_t i) -> BookLevelView { return {levels[i].price, levels[i].size, levels[i].text_bytes, levels[i].bid}; });
-    ++book.next;
-    if (!sent) give_up(frame.connection, product, book, "an event of this book was refused", output);
+    if (!sent) return give_up(frame.connection, connection, product, "an event of this book was refused", output);
+    book.advance();
   }
 
-  // The book is void until its next snapshot, which is asked for once.
-  void give_up(std::uint32_t connection, const Product& product, Book& book, std::string_view reason, MapperOutput& output) {
-    if (book.state == BookState::kAwaited) return;
-    book.state = BookState::kAwaited;
-    output.gap("orderbook/v1", product.symbol, reason, 0);
-    for (const char* const type : {"unsubscribe", "subscribe"}) {
-      std::string text;
-      JsonWriter json(text);
-      json.begin_object().field("type", type).key("product_ids").begin_array().value(product.name).end_array();
-      if (book.feed == CoinbaseFeed::kAdvanced) json.field("channel", "level2");
-      else json.key("channels").begin_array().value("level2").end_array();
-      json.end_object();
-      output.command({Command::Kind::kSend, connection, "", std::move(text)});
-    }
+  void give_up(std::uint32_t number, Connection& connection, const Product& product, std::string_view reason, MapperOutput& output) {
+    Book& book = book_of(connection, product);
+    if (book.state == State::kAwaited) return;
+    connection.recovery.give_up(book, number, product.symbol, reason,
+                                {request("unsubscribe", product, book.feed), request("subscribe", product, book.feed)}, output);
+  }
+
+  static std::string request(const char* type, const Product& product, CoinbaseFeed feed) {
+    std::string text;
+    JsonWriter json(text);
+    json.begin_object().field("type", type).key("product_ids").begin_array().value(product.subscribed).end_array();
+    if (feed == CoinbaseFeed::kAdvanced) json.field("channel", "level2");
+    else json.key("channels").begin_array().value("level2").end_array();
+    json.end_object();
+    return text;
   }
 
   void trades(const Frame& frame, MapperOutput& output) {
@@ -276,44 +290,34 @@ class CoinbaseMapper final : public Mapper {
       const bool advanced = parsed_.feed == CoinbaseFeed::kAdvanced;
       Product* const product = this->product(trade.product, "/events/0/trades/", i, output);
       if (!product) continue;
-      output.alive(frame.connection, advanced ? "market_trades" : "matches", product->symbol);
+      output.alive(frame.connection, "market_trades", product->symbol);
       const auto id = coinbase_integer(trade.trade_id);
-      if (!advanced) note_trade(*product, id, output);
+      if (!advanced && id) product->trades.note(*id, product->symbol, false, output);
       if (!rows_.trades()) continue;
       EventHeader header;
       header.symbol = product->symbol;
-      event_time(header, trade.time, frame);
+      set_event_time(header, trade.time, frame);
       header.sequence = id;
       if (trade.snapshot) header.quality = Quality::kSnapshot;
       rows_.emit_trade(output, header, {trade.price, trade.size, trade.maker_buys ? "sell" : "buy", trade.trade_id, kVenue});
     }
   }
 
-  // Exchange trade ids count up by one per product.
-  void note_trade(Product& product, std::optional<std::uint64_t> id, MapperOutput& output) {
-    if (!id) return;
-    if (product.trade && *id > *product.trade + 1) {
-      output.gap("trades/v2", product.symbol,
-                 "trade_id jumped from " + std::to_string(*product.trade) + " to " + std::to_string(*id), *id - *product.trade - 1);
-    }
-    if (!product.trade || *id > *product.trade) product.trade = id;
-  }
-
   void last_match(const Frame& frame, MapperOutput& output) {
     const CoinbaseTrade& trade = parsed_.trades.front();
     Product* const product = this->product(trade.product, "", 0, output);
     if (!product) return;
-    output.alive(frame.connection, "matches", product->symbol);
+    output.alive(frame.connection, "market_trades", product->symbol);
     const auto id = coinbase_integer(trade.trade_id);
     if (!id) return;
     // It goes out with no event of its own, so it counts among the missing when it is newer than the last one seen.
-    if (product->trade && *id > *product->trade) {
+    auto& newest = product->trades.newest;
+    if (newest && *id > *newest) {
       output.gap("trades/v2", product->symbol,
-                 "trades up to " + std::to_string(*id) + " happened while the feed was down, the last one seen is " +
-                     std::to_string(*product->trade),
-                 *id - *product->trade);
+                 "trades up to " + std::to_string(*id) + " happened while the feed was down, the last one seen is " + std::to_string(*newest),
+                 *id - *newest);
     }
-    if (!product->trade || *id > *product->trade) product->trade = id;
+    newest = std::max(newest, id);
   }
 
   void tickers(const Frame& frame, MapperOutput& output) {
@@ -325,7 +329,7 @@ class CoinbaseMapper final : public Mapper {
       if (!rows_.quotes()) continue;
       EventHeader header;
       header.symbol = product->symbol;
-      event_time(header, ticker.time ? ticker.time : parsed_.timestamp, frame);
+      set_event_time(header, ticker.time ? ticker.time : parsed_.timestamp, frame);
       if (ticker.snapshot) header.quality = Quality::kSnapshot;
       rows_.emit_quote(output, header, {ticker.bid, ticker.ask, ticker.bid_size, ticker.ask_size, kVenue, "ticker"});
     }
@@ -336,12 +340,8 @@ class CoinbaseMapper final : public Mapper {
   CoinbaseReader reader_;
   CoinbaseFrame parsed_;
   FrameError error_;
-  struct TextHash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
-  std::unordered_map<std::string, bool, TextHash, std::equal_to<>> wanted_;  // products; empty = all
-  std::unordered_map<std::string, std::size_t, TextHash, std::equal_to<>> product_index_;
+  TextMap<std::string> wanted_;  // products by their name in frames, with the name to subscribe by; empty = all
+  TextMap<std::size_t> product_index_;
   std::vector<std::unique_ptr<Product>> products_;
   static constexpr unsigned kRecentBits = 9;
   std::array<Product*, std::size_t{1} << kRecentBits> recent_{};
@@ -354,7 +354,9 @@ class CoinbaseMapper final : public Mapper {
 
 Result<std::unique_ptr<Mapper>> make_coinbase_mapper(MapperContext context) {
   UTP_TRY(auto rows, EventRows::make(context));
-  return std::make_unique<CoinbaseMapper>(std::move(context), std::move(rows));
+  auto mapper = std::make_unique<CoinbaseMapper>(std::move(context), std::move(rows));
+  UTP_CHECK(mapper->prepare());
+  return mapper;
 }
 
 }  // namespace utp

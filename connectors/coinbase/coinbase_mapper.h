@@ -6,7 +6,9 @@
 // - Books: one event per frame and product, in parts where it is too large for one message. book_id is the snapshot's time
 //   and number; the book itself is not kept here. event_time is the newest of its updates, else the frame's, else receipt.
 // - `sequence_num` counts all messages of an Advanced connection: a jump loses unknown data, so every book of the connection
-//   is given up and the connection made again. A change without a snapshot is not passed on; the book is asked for anew.
+//   is given up and the connection made again. A change without a snapshot is not passed on; the book is asked for anew, and
+//   where that fails (connector/book_recovery.h) the connection is made again.
+// - The venue sends X-USD for a subscription of X-USDC: events have the symbol that was asked for.
 #pragma once
 
 #include <memory>

@@ -166,6 +166,64 @@ TEST_F(CoinbaseMapperTest, AsksForABookWhoseSnapshotNeverCameOnlyOnce) {
       R"({"command":{"kind":"send","connection":0,"text":"{\"type\":\"subscribe\",\"product_ids\":[\"BTC-USD\"],\"channel\":\"level2\"}"}})"}));
 }
 
+TEST_F(CoinbaseMapperTest, ACounterThatStartsAnewMakesTheConnectionAgain) {
+  ws(l2(5, "snapshot", level("bid", "1", "1")));
+  taken();
+  ws(heartbeat(0));
+  const std::string reason = "sequence_num started anew without a new connection";
+  EXPECT_EQ(taken(), (Lines{R"({"gap":{"event_type":"","symbol":"","reason":")" + reason + R"(","missed":0}})",
+                            R"({"gap":{"event_type":"orderbook/v1","symbol":"BTC-USD","reason":")" + reason + R"(","missed":0}})",
+                            R"({"command":{"kind":"reconnect","connection":0,"text":")" + reason + R"("}})"}));
+}
+
+TEST_F(CoinbaseMapperTest, AnErrorWhileABookWaitsForItsSnapshotCostsTheConnection) {
+  const char* const error = R"({"type":"error","message":"too many requests"})";
+  ws(error);
+  EXPECT_EQ(out_.refusals, (Lines{"too many requests"}));
+  EXPECT_EQ(out_.commands, 0u) << "no book waits: the host tries again later";
+  ws(l2(1, "update", level("bid", "1", "1")));
+  taken();
+  ws(error);
+  ws(error);
+  const auto lines = taken();
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[1], R"({"command":{"kind":"reconnect","connection":0,"text":"an error while a book waits for its snapshot: too many requests"}})");
+}
+
+TEST_F(CoinbaseMapperTest, ABookThatFailsTheThirdTimeCostsTheConnection) {
+  const std::string bad = R"({"side":"bid","event_time":"2026-04-07T14:30:00.5Z","price_level":[],"new_quantity":"1"})";
+  for (int i = 0; i < 9; i += 3) {
+    ws(l2(i, "snapshot", level("bid", "1", "1")));
+    ws(l2(i + 1, "update", bad));
+    ws(heartbeat(i + 2));
+  }
+  EXPECT_EQ(out_.commands, 5u) << "two times unsubscribe and subscribe, and then";
+  EXPECT_EQ(out_.lines.back(), R"({"command":{"kind":"reconnect","connection":0,"text":"the book of BTC-USD failed 3 times: a frame of this book could not be read"}})");
+}
+
+TEST_F(CoinbaseMapperTest, GivesAProductTheNameThatItWasAskedForBy) {
+  make({{"level2", "BTC-USDC"}, {"ticker", "BTC-USDC"}});
+  ws(l2(1, "update", level("bid", "1", "1")));
+  const auto lines = taken();
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(lines[0].starts_with(R"({"gap":{"event_type":"orderbook/v1","symbol":"BTC-USDC")")) << lines[0];
+  EXPECT_NE(lines[2].find(R"(\"product_ids\":[\"BTC-USDC\"])"), std::string::npos) << lines[2];
+  ws(l2(2, "snapshot", level("bid", "1", "1")));
+  EXPECT_EQ(out_.events["orderbook/v1 BTC-USDC"], 1u);
+  EXPECT_EQ((out_.alive_calls[{"level2", "BTC-USDC"}]), 1u);
+}
+
+TEST_F(CoinbaseMapperTest, RefusesTwoProductsThatTheVenueSendsUnderOneName) {
+  for (const char* const first : {"BTC-USD", "BTC-USDC"}) {
+    MapperContext context;
+    context.plans = plans_;
+    context.wanted = {{"level2", first}, {"level2", first == std::string("BTC-USD") ? "BTC-USDC" : "BTC-USD"}};
+    const auto made = make_coinbase_mapper(std::move(context));
+    ASSERT_FALSE(made);
+    EXPECT_NE(made.error().message.find("ask for one of the two"), std::string::npos) << made.error().message;
+  }
+}
+
 TEST_F(CoinbaseMapperTest, GivesUpOnlyTheBookOfAFrameThatItCannotRead) {
   ws(l2(1, "snapshot", level("bid", "1", "1")));
   ws(l2(2, "snapshot", level("bid", "1", "1"), "ETH-USD"));

@@ -59,7 +59,7 @@ enum class KrakenKind : std::uint8_t {
   kTickers,
   kBookSubscribed,    // `symbol`, `depth`
   kBookUnsubscribed,  // `symbol`
-  kError,             // the venue's own error message, in `error`
+  kError,             // the venue's own error message, in `error`; `refused`: to a subscription
 };
 
 struct KrakenFrame {
@@ -72,6 +72,7 @@ struct KrakenFrame {
   std::string_view symbol;
   std::uint32_t depth = 0;
   std::string error;
+  bool refused = false;
 
   void clear() {
     version = KrakenVersion::kV2;
@@ -83,6 +84,7 @@ struct KrakenFrame {
     symbol = {};
     depth = 0;
     error.clear();
+    refused = false;
   }
 };
 

@@ -1,11 +1,14 @@
 #include "connectors/kraken/kraken_mapper.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <map>
-#include <unordered_map>
 
+#include "connector/book_recovery.h"
 #include "connector/event_rows.h"
+#include "connector/text_map.h"
+#include "connector/trade_ids.h"
 #include "connectors/kraken/kraken_book.h"
 #include "connectors/kraken/kraken_frame.h"
 #include "core/json_writer.h"
@@ -18,31 +21,22 @@ constexpr std::size_t kSymbolsMax = 20'000;     // the venue lists about 1,200; 
 constexpr std::size_t kConnectionsMax = 1'024;  // with state, at a time
 constexpr std::array<std::uint32_t, 5> kDepths = {10, 25, 100, 500, 1000};  // that can be subscribed
 
-struct TextHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
-template <class T>
-using TextMap = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
-
 struct Market {
   std::size_t index = 0;
   std::string_view symbol;  // canonical
+  TradeIds trades;
 };
 
-enum class BookState : std::uint8_t { kNone, kLive, kAwaited };
-
-struct Book {
-  BookState state = BookState::kNone;
+struct Book : FollowedBook {
   KrakenVersion version = KrakenVersion::kV2;
   std::uint32_t depth = 0;
-  std::uint64_t next = 0;  // book_seq
-  std::string id;
   std::string name;  // the venue's, for commands
   KrakenBook book;
 };
+using State = FollowedBook::State;
 
 struct Connection {
+  BookRecovery recovery;
   std::vector<std::unique_ptr<Book>> books;  // by Market::index
 };
 
@@ -58,7 +52,7 @@ class KrakenMapper final : public Mapper {
  public:
   KrakenMapper(MapperContext context, EventRows rows) : context_(std::move(context)), rows_(std::move(rows)) {
     for (const auto& stream : context_.wanted) {
-      if (!stream.symbol.empty()) wanted_.emplace(stream.symbol, true);
+      if (!stream.symbol.empty()) wanted_.emplace(context_.symbols.venue(stream.symbol));
     }
   }
 
@@ -81,8 +75,18 @@ class KrakenMapper final : public Mapper {
       case KrakenKind::kTickers: return tickers(frame, output);
       case KrakenKind::kBookSubscribed:
       case KrakenKind::kBookUnsubscribed: return subscription(frame);
-      case KrakenKind::kError: return output.reject("venue_error", "", parsed_.error);
+      case KrakenKind::kError: return venue_error(frame, output);
       case KrakenKind::kIgnored: return;
+    }
+  }
+
+  void venue_error(const Frame& frame, MapperOutput& output) {
+    output.reject("venue_error", "", parsed_.error);
+    if (!parsed_.refused) return;
+    output.refused(frame.connection, parsed_.error);
+    Connection& connection = connection_of(frame.connection);
+    if (std::ranges::any_of(connection.books, [](const auto& book) { return book && book->state == State::kAwaited; })) {
+      connection.recovery.reconnect(frame.connection, "an error while a book waits for its snapshot: " + parsed_.error, output);
     }
   }
 
@@ -93,17 +97,17 @@ class KrakenMapper final : public Mapper {
       const auto known = markets_.find(read.symbol);
       if (known == markets_.end()) continue;
       Book& book = book_of(frame.connection, known->second);
-      if (book.state == BookState::kLive) give_up(frame.connection, known->second, book, "a frame of this book could not be read", output);
+      if (book.state == State::kLive) give_up(frame.connection, known->second, book, "a frame of this book could not be read", output);
     }
   }
 
   // ---- markets and connections ----
 
   // Null after a reject at `list`/`index`.
-  const Market* market(std::string_view name, std::string_view list, std::size_t index, MapperOutput& output) {
+  Market* market(std::string_view name, std::string_view list, std::size_t index, MapperOutput& output) {
     const auto known = markets_.find(name);
     if (known != markets_.end()) return &known->second;
-    const auto refuse = [&](std::string_view code, std::string message) -> const Market* {
+    const auto refuse = [&](std::string_view code, std::string message) -> Market* {
       output.reject(code, parsed_.version == KrakenVersion::kV2 ? std::string(list) + "/" + std::to_string(index) + "/symbol" : "",
                     message);
       return nullptr;
@@ -113,26 +117,24 @@ class KrakenMapper final : public Mapper {
                            name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./-_") == name.npos;
     if (!plausible) return refuse("unknown_symbol", shown + " is no symbol");
     if (markets_.size() >= kSymbolsMax) return refuse("limit", "more than " + std::to_string(kSymbolsMax) + " symbols");
-    const std::string_view symbol =
-        context_.symbols.canonical(parsed_.version == KrakenVersion::kV1 ? v2_name(name) : std::string(name));
-    if (!wanted_.empty() && !wanted_.contains(symbol)) return refuse("unknown_symbol", "symbol " + shown + " was not asked for");
-    return &markets_.emplace(std::string(name), Market{markets_.size(), symbol}).first->second;
+    const std::string today = parsed_.version == KrakenVersion::kV1 ? v2_name(name) : std::string(name);
+    if (!wanted_.empty() && !wanted_.contains(today)) return refuse("unknown_symbol", "symbol " + shown + " was not asked for");
+    return &markets_.emplace(std::string(name), Market{markets_.size(), context_.symbols.canonical(today), {}}).first->second;
+  }
+
+  Connection& connection_of(std::uint32_t number) {
+    if (connections_.size() >= kConnectionsMax && !connections_.contains(number)) connections_.erase(connections_.begin());
+    return connections_[number];
   }
 
   Book& book_of(std::uint32_t number, const Market& market) {
-    if (connections_.size() >= kConnectionsMax && !connections_.contains(number)) connections_.erase(connections_.begin());
-    auto& books = connections_[number].books;
+    auto& books = connection_of(number).books;
     if (market.index >= books.size()) books.resize(markets_.size());
     if (!books[market.index]) books[market.index] = std::make_unique<Book>();
     return *books[market.index];
   }
 
   // ---- events ----
-
-  static void event_time(EventHeader& header, std::optional<Timestamp> time, const Frame& frame) {
-    header.event_time = time.value_or(frame.receive_time);
-    header.event_time_source = time ? EventTimeSource::kVenue : EventTimeSource::kReceipt;
-  }
 
   void subscription(const Frame& frame) {
     if (parsed_.symbol.empty()) return;
@@ -144,12 +146,12 @@ class KrakenMapper final : public Mapper {
     }
     Book& book = book_of(frame.connection, known->second);
     if (parsed_.depth != 0) book.depth = parsed_.depth;
-    if (parsed_.kind == KrakenKind::kBookUnsubscribed) book.state = BookState::kAwaited;
+    if (parsed_.kind == KrakenKind::kBookUnsubscribed) book.state = State::kAwaited;
   }
 
   void books(const Frame& frame, MapperOutput& output) {
     for (std::size_t i = 0; i < parsed_.books.size(); ++i) {
-      const Market* const found = market(parsed_.books[i].symbol, "/data", i, output);
+      Market* const found = market(parsed_.books[i].symbol, "/data", i, output);
       if (found) book(frame, parsed_.books[i], *found, output);
     }
   }
@@ -160,12 +162,12 @@ class KrakenMapper final : public Mapper {
     const std::span<const KrakenLevelRead> levels(parsed_.levels.data() + read.first, read.count);
     EventHeader header;
     header.symbol = market.symbol;
-    event_time(header, read.time, frame);
+    set_event_time(header, read.time, frame);
     if (read.snapshot) {
       header.quality = Quality::kSnapshot;
       begin(book, read, levels, header.event_time, frame.connection);
-    } else if (book.state != BookState::kLive) {
-      if (book.state == BookState::kNone) {
+    } else if (book.state != State::kLive) {
+      if (book.state == State::kNone) {
         learn(book, read);
         give_up(frame.connection, market, book, "a change came before its snapshot", output);
       }
@@ -190,8 +192,8 @@ class KrakenMapper final : public Mapper {
                                         const KrakenLevelRead& level = levels[i];
                                         return {level.price, level.size, written(level.price_text) + written(level.size_text) + 4, level.bid};
                                       });
-    ++book.next;
-    if (!sent) give_up(frame.connection, market, book, "an event of this book was refused", output);
+    if (!sent) return give_up(frame.connection, market, book, "an event of this book was refused", output);
+    book.advance();
   }
 
   // An upper bound of what a number takes when it is written.
@@ -218,20 +220,13 @@ class KrakenMapper final : public Mapper {
       const auto depth = std::find_if(kDepths.begin(), kDepths.end(), [&](std::uint32_t d) { return d >= count; });
       book.depth = depth == kDepths.end() ? kDepths.back() : *depth;
     }
-    book.id = std::to_string(made.ns);
-    book.id += '.';
-    book.id += std::to_string(connection);
-    book.next = 0;
-    book.state = BookState::kLive;
+    book.FollowedBook::begin(made, connection);
     book.book.clear();
   }
 
-  // The book is void until its next snapshot, which is asked for once.
   void give_up(std::uint32_t connection, const Market& market, Book& book, std::string_view reason, MapperOutput& output) {
-    book.state = BookState::kAwaited;
     book.book.clear();
-    output.gap("orderbook/v1", market.symbol, reason, 0);
-    for (const bool subscribe : {false, true}) output.command({Command::Kind::kSend, connection, "", request(book, subscribe)});
+    connection_of(connection).recovery.give_up(book, connection, market.symbol, reason, {request(book, false), request(book, true)}, output);
   }
 
   static std::string request(const Book& book, bool subscribe) {
@@ -255,14 +250,16 @@ class KrakenMapper final : public Mapper {
   void trades(const Frame& frame, MapperOutput& output) {
     for (std::size_t i = 0; i < parsed_.trades.size(); ++i) {
       const KrakenTradeRead& trade = parsed_.trades[i];
-      const Market* const found = market(trade.symbol, "/data", i, output);
+      Market* const found = market(trade.symbol, "/data", i, output);
       if (!found) continue;
       output.alive(frame.connection, "trade", found->symbol);
+      const auto id = number(trade.trade_id);
+      if (id) found->trades.note(*id, found->symbol, trade.snapshot, output);
       if (!rows_.trades()) continue;
       EventHeader header;
       header.symbol = found->symbol;
       header.event_time = trade.time;
-      header.sequence = number(trade.trade_id);
+      header.sequence = id;
       if (trade.snapshot) header.quality = Quality::kSnapshot;
       rows_.emit_trade(output, header, {trade.price, trade.size, trade.buy ? "buy" : "sell", trade.trade_id, kVenue});
     }
@@ -278,13 +275,13 @@ class KrakenMapper final : public Mapper {
   void tickers(const Frame& frame, MapperOutput& output) {
     for (std::size_t i = 0; i < parsed_.tickers.size(); ++i) {
       const KrakenTickerRead& ticker = parsed_.tickers[i];
-      const Market* const found = market(ticker.symbol, "/data", i, output);
+      Market* const found = market(ticker.symbol, "/data", i, output);
       if (!found) continue;
       output.alive(frame.connection, "ticker", found->symbol);
       if (!rows_.quotes()) continue;
       EventHeader header;
       header.symbol = found->symbol;
-      event_time(header, ticker.time, frame);
+      set_event_time(header, ticker.time, frame);
       if (ticker.snapshot) header.quality = Quality::kSnapshot;
       rows_.emit_quote(output, header, {ticker.bid, ticker.ask, ticker.bid_size, ticker.ask_size, kVenue, "ticker"});
     }
@@ -295,7 +292,7 @@ class KrakenMapper final : public Mapper {
   KrakenReader reader_;
   KrakenFrame parsed_;
   FrameError error_;
-  TextMap<bool> wanted_;  // canonical symbols; empty = all
+  TextSet wanted_;           // the venue's names of today; empty = all
   TextMap<Market> markets_;  // by the venue's name
   TextMap<std::uint32_t> pending_depths_;  // said of symbols that no data came of yet
   std::map<std::uint32_t, Connection> connections_;

@@ -1,5 +1,7 @@
 #include "connectors/kraken/kraken_mapper.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 #include <zlib.h>
 
@@ -133,6 +135,63 @@ TEST_F(KrakenMapperTest, AsksForABookWhoseSnapshotNeverCameOnlyOnce) {
   const auto lines = taken();
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[2], kResubscribed[1]);
+}
+
+TEST_F(KrakenMapperTest, ABookThatFailsTheThirdTimeCostsTheConnectionOnce) {
+  ws(ack("subscribe", 10));
+  for (int i = 0; i < 5; ++i) ws(book("snapshot", "99:1", "100:1", "wrong"));
+  ws(book("snapshot", "99:1", "100:1", "wrong", "ETH/USD"));  // the connection goes anyway
+  const auto lines = taken();
+  EXPECT_EQ(out_.gaps, 6u);
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), kResubscribed[1]), 2);
+  EXPECT_EQ(std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.starts_with(R"({"command":{"kind":"reconnect")"); }), 1);
+  EXPECT_EQ(out_.commands, 5u);
+  frame(FrameKind::kOpen, "wss://x");
+  ws(book("snapshot", "99:1", "100:1", "wrong"));
+  EXPECT_EQ(taken().size(), 3u) << "a new connection starts from a clean state";
+}
+
+TEST_F(KrakenMapperTest, FailuresAreForgivenAfterAHundredGoodEvents) {
+  ws(ack("subscribe", 10));
+  for (int round = 0; round < 4; ++round) {
+    ws(book("snapshot", "99:1", "100:1", "1001991"));
+    for (int i = 0; i < 100; ++i) ws(book("update", "99:1", "", "1001991"));
+    taken();
+    ws(book("update", "99:1", "", "wrong"));
+    EXPECT_EQ(taken().back(), kResubscribed[1]) << round;
+  }
+}
+
+TEST_F(KrakenMapperTest, ARefusalWhileABookWaitsForItsSnapshotCostsTheConnection) {
+  const char* const refusal = R"({"error":"Exceeded msg rate","method":"subscribe","success":false,"symbol":"BTC/USD"})";
+  ws(refusal);
+  EXPECT_EQ(out_.refusals, (std::vector<std::string>{"Exceeded msg rate"}));
+  EXPECT_EQ(out_.commands, 0u) << "no book waits: the host tries again later";
+  ws(R"({"error":"Subscription Not Found","method":"unsubscribe","success":false,"symbol":"BTC/USD"})");
+  EXPECT_EQ(out_.refusals.size(), 1u);
+  ws(ack("subscribe", 10));
+  ws(book("update", "99:1", "", "x"));
+  taken();
+  ws(refusal);
+  EXPECT_EQ(taken().back(), R"({"command":{"kind":"reconnect","connection":0,"text":"an error while a book waits for its snapshot: Exceeded msg rate"}})");
+}
+
+TEST_F(KrakenMapperTest, AJumpInTheTradeIdsIsAGapButNotAcrossASnapshot) {
+  const auto trade = [this](const char* type, int id) {
+    ws(R"({"channel":"trade","type":")" + std::string(type) + R"(","data":[{"symbol":"BTC/USD","side":"sell","price":1,"qty":1,"ord_type":"limit","trade_id":)" +
+       std::to_string(id) + R"(,"timestamp":"2023-10-06T17:35:55.440295Z"}]})");
+  };
+  trade("snapshot", 10);
+  trade("snapshot", 12);
+  trade("update", 13);
+  EXPECT_EQ(out_.gaps, 0u);
+  taken();
+  trade("update", 16);
+  EXPECT_EQ(taken()[0], R"({"gap":{"event_type":"trades/v2","symbol":"BTC-USD","reason":"trade_id jumped from 13 to 16","missed":2}})");
+  trade("update", 15);  // late, and no news
+  trade("snapshot", 40);
+  trade("update", 41);
+  EXPECT_EQ(out_.gaps, 1u);
 }
 
 TEST_F(KrakenMapperTest, KeepsTheBooksOfConnectionsApart) {

@@ -220,6 +220,7 @@ class Reading {
     if (!success) {
       frame_.kind = KrakenKind::kError;
       frame_.error = message.empty() ? std::string(method) + " failed" : std::string(message);
+      frame_.refused = subscribe;
     } else if (channel == "book" && method != "pong") {
       frame_.kind = subscribe ? KrakenKind::kBookSubscribed : KrakenKind::kBookUnsubscribed;
       frame_.symbol = symbol;
@@ -247,6 +248,7 @@ class Reading {
     if (event == "error" || (subscription && status == "error")) {
       frame_.kind = KrakenKind::kError;
       frame_.error = message.empty() ? "the venue reports an error" : std::string(message);
+      frame_.refused = true;
     } else if (subscription && channel.starts_with("book")) {
       frame_.kind = status == "unsubscribed" ? KrakenKind::kBookUnsubscribed : KrakenKind::kBookSubscribed;
       frame_.symbol = pair;

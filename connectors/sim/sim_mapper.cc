@@ -57,10 +57,13 @@ class SimMapper final : public Mapper {
   SimMapper(MapperContext context, EventRows rows) : context_(std::move(context)), rows_(std::move(rows)) {}
 
   Status prepare() {
-    UTP_CHECK(find("options/v1", {"underlying", "expiration", "strike", "right", "style", "multiplier", "bid", "ask", "last", "mark", "volume",
-                                  "open_interest", "iv", "delta", "gamma", "theta", "vega", "rho", "spot", "venue"}, options_));
-    UTP_CHECK(find("news/v1", {"headline", "source", "tickers", "sentiment", "url"}, news_));
-    return find("calendar/v1", {"event_name", "country", "actual", "forecast", "previous", "unit", "importance"}, calendar_);
+    UTP_TRY(options_, EventRoute::find(context_, "options/v1",
+                                       {"underlying", "expiration", "strike", "right", "style", "multiplier", "bid", "ask", "last", "mark", "volume",
+                                        "open_interest", "iv", "delta", "gamma", "theta", "vega", "rho", "spot", "venue"}));
+    UTP_TRY(news_, EventRoute::find(context_, "news/v1", {"headline", "source", "tickers", "sentiment", "url"}));
+    UTP_TRY(calendar_, EventRoute::find(context_, "calendar/v1",
+                                        {"event_name", "country", "actual", "forecast", "previous", "unit", "importance"}));
+    return {};
   }
 
   void on_frame(const Frame& frame, MapperOutput& output) override {
@@ -77,29 +80,6 @@ class SimMapper final : public Mapper {
   }
 
  private:
-  struct Route {
-    const Plan* plan = nullptr;
-    std::uint32_t number = 0;
-    std::vector<std::size_t> columns;
-    Row row;
-  };
-
-  Status find(std::string_view event_type, std::initializer_list<const char*> names, Route& route) {
-    const auto number = context_.route(event_type);
-    if (!number) return {};
-    route.number = *number;
-    route.plan = context_.plans[*number].get();
-    for (const char* const name : names) {
-      const auto column = route.plan->column(name);
-      if (!column) {
-        return fail(Code::kInvalidArgument, fmt::format("the plan of {} ({}) has no column \"{}\", which the sim fills: use the canonical schema "
-                                                        "of that major version", event_type, route.plan->schema_ref(), name));
-      }
-      route.columns.push_back(*column);
-    }
-    return {};
-  }
-
   Connection* connection_of(std::uint32_t number) {
     if (last_connection_ != nullptr && last_number_ == number) return last_connection_;
     auto found = connections_.find(number);
@@ -319,10 +299,10 @@ class SimMapper final : public Mapper {
     });
   }
 
-  static void put(Route& route, std::size_t i, const std::optional<Decimal>& number) {
+  static void put(EventRoute& route, std::size_t i, const std::optional<Decimal>& number) {
     if (number) route.row.set(route.columns[i], *number);
   }
-  static void put(Route& route, std::size_t i, std::string_view text) {
+  static void put(EventRoute& route, std::size_t i, std::string_view text) {
     if (!text.empty()) route.row.set(route.columns[i], text);
   }
 
@@ -378,7 +358,7 @@ class SimMapper final : public Mapper {
 
   MapperContext context_;
   EventRows rows_;
-  Route options_, news_, calendar_;
+  EventRoute options_, news_, calendar_;
   MessageReader reader_;
   Message m_;
   FrameError error_;

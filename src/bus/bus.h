@@ -6,7 +6,8 @@
 //   survive the death of any process at once, and power loss after at most `interval_ns`; what power loss took is detected
 //   at the next open and counted in TopicStats::lost.
 // - Delivery is at least once. Order holds per topic and key. A failed publish may have been delivered in part or whole: the
-//   caller repeats it, readers deduplicate by the envelope's idempotency key.
+//   caller repeats it, readers deduplicate by the envelope's idempotency key. A failed poll() loses nothing: what it had read
+//   comes with the next one.
 // - A topic has a number of partitions, fixed when it is created; a message goes to hash64(key) % partitions.
 // - Within a group each partition belongs to one member at a time, under a lease. A member that lost its lease gets kFenced
 //   from acknowledge() and no further messages of that partition. Without a group a subscription reads everything on its own
@@ -137,7 +138,8 @@ class Bus {
   [[nodiscard]] virtual Result<std::unique_ptr<Publisher>> publisher(const PublisherOptions& options) = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<Subscription>> subscribe(const SubscriptionOptions& options) = 0;
   [[nodiscard]] virtual Result<std::vector<TopicStats>> stats(std::string_view pattern) = 0;
-  // Retention now, for every topic; a process that publishes does this by itself from time to time.
+  // Retention now, for every topic, also after an error in one (the first is returned); a process that has the bus open does
+  // this by itself from time to time.
   [[nodiscard]] virtual Status trim() = 0;
   [[nodiscard]] virtual Status delete_group(std::string_view group) = 0;
 };

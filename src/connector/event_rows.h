@@ -3,6 +3,8 @@
 #pragma once
 
 #include <initializer_list>
+#include <optional>
+#include <vector>
 
 #include "connector/mapper.h"
 
@@ -35,6 +37,20 @@ struct BookLevelView {
   bool bid = false;
 };
 
+// An event type that a mapper fills by column. The plan is kept alive by the mapper's context.
+struct EventRoute {
+  const Plan* plan = nullptr;  // null: the manifest does not name the type
+  std::uint32_t number = 0;
+  std::vector<std::size_t> columns;  // of the names, in their order
+  Row row;
+
+  // The error names the column that the plan does not have.
+  static Result<EventRoute> find(const MapperContext& context, std::string_view event_type, std::initializer_list<const char*> names);
+};
+
+// The venue's time where it says one, else that of the receipt.
+void set_event_time(EventHeader& header, std::optional<Timestamp> time, const Frame& frame);
+
 // Texts must live until the emit call returns.
 class EventRows {
  public:
@@ -56,20 +72,10 @@ class EventRows {
   static constexpr std::size_t kPartBytesMax = kEnvelopeBytesMax - 4096;  // room for the envelope
   static constexpr std::size_t kSideLevelsMax = 20'000;
 
-  struct Route {
-    const Plan* plan = nullptr;  // kept alive by the mapper's context
-    std::uint32_t number = 0;
-    Row row;
-  };
-  static Status find(const MapperContext& context, std::string_view event_type, std::initializer_list<const char*> names,
-                     Route& route, std::size_t* columns);
   void begin_part(const BookFields& fields, std::size_t part, std::size_t parts);
-  enum BookColumn : std::size_t { kBookKind, kBookId, kBookSeq, kPart, kParts, kDepth, kBids, kAsks, kVenueOfBook, kBookColumns };
+  enum BookColumn : std::size_t { kBookKind, kBookId, kBookSeq, kPart, kParts, kDepth, kBids, kAsks, kVenueOfBook };
 
-  Route quotes_, trades_, books_;
-  std::size_t quote_columns_[7] = {};
-  std::size_t trade_columns_[5] = {};
-  std::size_t book_columns_[kBookColumns] = {};
+  EventRoute quotes_, trades_, books_;
 };
 
 template <class Level>
@@ -99,7 +105,7 @@ bool EventRows::emit_book(MapperOutput& output, const EventHeader& header, const
     const std::size_t n = parts == 1 ? count : take(first);
     begin_part(fields, part, parts);
     for (const bool bid : {true, false}) {
-      const std::size_t column = book_columns_[bid ? kBids : kAsks];
+      const std::size_t column = books_.columns[bid ? kBids : kAsks];
       books_.row.begin_array(column);
       std::uint32_t levels = 0;
       for (std::size_t i = first; i < first + n; ++i) {

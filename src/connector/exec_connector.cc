@@ -97,7 +97,13 @@ class ExecCollector final : public Collector {
         rest(starts_.wait_ns(now));
         continue;
       }
-      UTP_CHECK(spawn());
+      restart_ = false;  // asked for while there was none: this is the new one
+      if (auto status = spawn(); !status) {
+        if (!status.error().retryable) return status;
+        deliver(FrameKind::kClose, status.error().message);
+        pause(status.error().message, attempt++);
+        continue;
+      }
       const std::int64_t started = context_.clock->monotonic_ns();
       deliver(FrameKind::kOpen, "exec:" + options_.program.front());
       log::info("program started", {{"connector", options_.connector}, {"pid", std::to_string(pid_)}});
@@ -105,10 +111,7 @@ class ExecCollector final : public Collector {
       deliver(FrameKind::kClose, reason);
       if (stop_) break;
       if (context_.clock->monotonic_ns() - started >= context_.link.stable_ns) attempt = 0;
-      const std::int64_t wait = full_jitter_ns(random_, context_.link.backoff_min_ns, context_.link.backoff_max_ns, attempt++);
-      log::warn("program ended, starting it again", {{"connector", options_.connector}, {"reason", reason},
-                                                     {"next_try_ms", std::to_string(wait / 1'000'000)}});
-      rest(wait);
+      pause(reason, attempt++);
     }
     return {};
   }
@@ -135,6 +138,13 @@ class ExecCollector final : public Collector {
   void drain_wake() {
     std::uint64_t ignored = 0;
     [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &ignored, sizeof ignored);
+  }
+
+  void pause(const std::string& reason, unsigned attempt) {
+    const std::int64_t wait = full_jitter_ns(random_, context_.link.backoff_min_ns, context_.link.backoff_max_ns, attempt);
+    log::warn("the program does not run, starting it again", {{"connector", options_.connector}, {"reason", reason},
+                                                              {"next_try_ms", std::to_string(wait / 1'000'000)}});
+    rest(wait);
   }
 
   void rest(std::int64_t wait_ns) {
@@ -204,6 +214,11 @@ class ExecCollector final : public Collector {
     posix_spawnattr_destroy(&attributes);
     if (failed != 0) {
       pid_ = -1;
+      // What the machine is short of, or a file that is being written: it may pass.
+      if (failed == EMFILE || failed == ENFILE || failed == EAGAIN || failed == ENOMEM || failed == ETXTBSY) {
+        return fail(Code::kUnavailable, "connector " + options_.connector + ": the program " + options_.program.front() +
+                                            " cannot be started now: " + std::strerror(failed), true);
+      }
       return fail(Code::kNotFound, "connector " + options_.connector + ": the program " + options_.program.front() +
                                        " (folder " + (options_.folder.empty() ? "." : options_.folder) +
                                        ") cannot be started: " + std::strerror(failed) +

@@ -29,8 +29,9 @@ struct ExecOptions {
 // UTP_ENDPOINT, UTP_SETTINGS (JSON), UTP_SEED, UTP_CA_FILE, and each secret under its `env` name (or its own name).
 std::vector<std::pair<std::string, std::string>> exec_environment(const Manifest& manifest, const CollectorContext& context);
 
-// Runs the program in a process group of its own, its standard input closed, and starts it again with backoff when it ends
-// (kClose with the reason, then kOpen). kSend commands are refused: it has no way to hear them; kReconnect restarts it.
+// Runs the program in a process group of its own, its standard input closed, and starts it again with backoff when it ends or
+// cannot be started now (kClose with the reason, then kOpen); a program that is not there ends the connector. kSend commands
+// are refused: it has no way to hear them; kReconnect restarts it.
 Result<std::unique_ptr<Collector>> make_exec_collector(ExecOptions options, CollectorContext context);
 
 // Reads the lines. Streams of the manifest's channels are alive when an event of one of their types and their symbol comes.

@@ -5,9 +5,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "connector/host.h"
 #include "connector/testing/memory_bus.h"
@@ -30,7 +33,7 @@ class ExecTest : public ::testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
-  void make(const std::string& script, const std::string& more = "") {
+  void make(const std::string& script, const std::string& more = "", const std::string& reconnect = "") {
     const std::string folder = folder_ + "/feed";
     std::ofstream(folder + "/feed.sh") << "#!/bin/sh\n" << script;
     std::filesystem::permissions(folder + "/feed.sh", std::filesystem::perms::owner_all);
@@ -44,9 +47,11 @@ channels:
   - {name: quotes, event_types: [quotes/v2], stale_after: 30s}
 symbols: {default: [A]}
 limits: {connections_per_minute: 0}
-reconnect: {backoff_min: 1ms, backoff_max: 10ms}
-)" << more;
-    auto manifest = load_manifest(folder, registry_);
+reconnect: {)" << reconnect << "backoff_min: 1ms, backoff_max: 10ms}\n" << more;
+    start();
+  }
+  void start() {
+    auto manifest = load_manifest(folder_ + "/feed", registry_);
     ASSERT_TRUE(manifest) << manifest.error().message;
     InstanceOptions options;
     options.manifest = *manifest;
@@ -155,6 +160,73 @@ TEST_F(ExecTest, TheEnvironmentHoldsTheConfigurationAndOnlyTheNamedSecrets) {
   EXPECT_NE(environment.find("UTP_SETTINGS={\"depth\":5}"), std::string::npos);
   EXPECT_NE(environment.find("\"symbol\":\"A\""), std::string::npos);
   EXPECT_EQ(environment.find("UTP_TEST_FOREIGN_SECRET"), std::string::npos);
+}
+
+TEST_F(ExecTest, AProgramThatHangsIsStartedAgainWhereTheManifestSaysHowLongItMayBeSilent) {
+  make("echo '" + line("1") + "'\nexec sleep 100\n", "");
+  ASSERT_TRUE(eventually([&] { return values("quotes.v2").size() == 1; }));
+  host_->stop();
+  bus_.clear();
+  make("echo '" + line("1") + "'\nexec sleep 100\n", "", "silent_connection: 100ms, ");
+  ASSERT_TRUE(eventually([&] { return values("system.reconnect.v1").size() >= 2; }));
+}
+
+TEST_F(ExecTest, AProgramThatCannotBeStartedNowIsTriedAgain) {
+  make("exit 0\n");
+  host_->stop();
+  bus_.clear();
+  const std::string program = folder_ + "/feed/feed.sh";
+  std::ofstream(program) << "#!/bin/sh\necho '" << line("1") << "'\nexec sleep 100\n";
+  const int writer = ::open(program.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);  // being written: it cannot be run
+  ASSERT_GE(writer, 0);
+  start();
+  // Tried, refused, and the connector goes on.
+  const bool refused = eventually([&] { return host_->status().counts.frames >= 3; });
+  const auto busy = values("quotes.v2").empty();
+  ::close(writer);
+  if (!busy) GTEST_SKIP() << "this kernel runs a file that is being written";
+  EXPECT_TRUE(refused);
+  EXPECT_NE(host_->status().state, InstanceState::kDown) << host_->status().detail;
+  ASSERT_TRUE(eventually([&] { return values("quotes.v2").size() == 1; }));
+}
+
+// Such as a reconnect that was asked for because of what the last program did.
+TEST_F(ExecTest, ARestartThatIsAskedForWhileNothingRunsDoesNotEndTheNextProgram) {
+  class Sink final : public FrameSink {
+   public:
+    bool push(const Frame& frame) override {
+      std::lock_guard lock(mutex);
+      if (frame.kind == FrameKind::kWs) lines.emplace_back(frame.bytes);
+      if (frame.kind == FrameKind::kClose) {
+        closes.emplace_back(frame.bytes);
+        if (closes.size() == 1) collector->carry_out({Command::Kind::kReconnect, 0, "", "asked while it rests"});
+      }
+      return true;
+    }
+    std::mutex mutex;
+    std::vector<std::string> lines, closes;
+    Collector* collector = nullptr;
+  } sink;
+  ExecOptions exec;
+  exec.connector = "feed";
+  exec.program = {"sh", "-c", "echo run >> runs; wc -l < runs; test $(wc -l < runs) = 1 && exit 1; exec sleep 100"};
+  exec.folder = folder_;
+  exec.environment = {{"PATH", "/usr/bin:/bin"}};
+  CollectorContext context;
+  context.clock = &clock_;
+  context.rates.connections_per_minute = 0;
+  context.link.backoff_min_ns = context.link.backoff_max_ns = 1'000'000;
+  auto collector = make_exec_collector(std::move(exec), std::move(context));
+  ASSERT_TRUE(collector) << collector.error().message;
+  sink.collector = collector->get();
+  std::thread thread([&] { EXPECT_TRUE((*collector)->run(sink)); });
+  EXPECT_TRUE(eventually([&] {
+    std::lock_guard lock(sink.mutex);
+    return sink.lines.size() >= 2;
+  }));
+  (*collector)->stop();
+  thread.join();
+  EXPECT_EQ(sink.closes, (std::vector<std::string>{"exit status 1", "stopped"}));
 }
 
 TEST_F(ExecTest, AProgramThatIsNotThereIsNamed) {

@@ -79,7 +79,7 @@ bool FrameQueue::push(const Frame& frame) {
 
 std::span<const Frame> FrameQueue::pop(std::size_t frames_max, std::int64_t timeout_ns) {
   popped_.clear();
-  sizes_.clear();
+  rooms_.clear();
   std::unique_lock lock(mutex_);
   if (records_ == 0 && !closed_ && timeout_ns > 0) {
     consumer_waits_ = true;
@@ -105,7 +105,7 @@ std::span<const Frame> FrameQueue::pop(std::size_t frames_max, std::int64_t time
     frame.tag = {body, header.tag_size};
     frame.bytes = {body + header.tag_size, header.bytes_size};
     popped_.push_back(frame);
-    sizes_.push_back(skipped + header.record_size);
+    rooms_.push_back({skipped + header.record_size, header.oversize});
     at += header.record_size;
     if (at == capacity_) at = 0;
   }
@@ -116,11 +116,13 @@ void FrameQueue::done(std::size_t count) {
   if (count == 0) return;
   std::lock_guard lock(mutex_);
   std::size_t freed = 0;
-  for (std::size_t i = 0; i < count; ++i) freed += sizes_[i];
+  for (std::size_t i = 0; i < count; ++i) {
+    freed += rooms_[i].size;
+    if (rooms_[i].oversize) std::string().swap(oversize_);
+  }
   head_ = (head_ + freed) % capacity_;
   used_ -= freed;
   records_ -= count;
-  if (records_ == 0 && oversize_.capacity() > capacity_) std::string().swap(oversize_);
   if (producers_waiting_ > 0) not_full_.notify_all();
 }
 
@@ -145,6 +147,11 @@ bool FrameQueue::closed() const {
 std::size_t FrameQueue::bytes() const {
   std::lock_guard lock(mutex_);
   return used_ + oversize_.size();
+}
+
+std::size_t FrameQueue::frames() const {
+  std::lock_guard lock(mutex_);
+  return records_;
 }
 
 std::uint64_t FrameQueue::blocked_ns() const {

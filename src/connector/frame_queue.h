@@ -1,7 +1,7 @@
 // FrameQueue: raw frames between collector threads and the one host thread, bounded in bytes. A ring of bytes: no allocation
 // per frame, and the consumer reads the frames in place.
 //
-// Threads: push() from any number of threads; pop(), done() from one; close(), open_again() and the figures from any.
+// Threads: push() from any number of threads; pop(), done() from one; close() and the figures from any.
 #pragma once
 
 #include <condition_variable>
@@ -35,7 +35,8 @@ class FrameQueue final : public FrameSink {
   void wake();   // ends a waiting pop() early
   bool closed() const;
 
-  std::size_t bytes() const;  // in use
+  std::size_t bytes() const;   // in use
+  std::size_t frames() const;  // waiting, or popped and not done
   std::size_t bytes_max() const { return capacity_; }
   std::uint64_t blocked_ns() const;  // time that producers have waited for room, in all
 
@@ -67,8 +68,12 @@ class FrameQueue final : public FrameSink {
   bool consumer_waits_ = false;
   unsigned producers_waiting_ = 0;
   std::uint64_t blocked_ns_ = 0;
+  struct Room {
+    std::size_t size = 0;  // that a popped frame gives back
+    bool oversize = false;
+  };
   std::vector<Frame> popped_;
-  std::vector<std::size_t> sizes_;  // room that each popped frame gives back
+  std::vector<Room> rooms_;  // of popped_
 };
 
 }  // namespace utp

@@ -93,6 +93,24 @@ TEST(FrameQueue, AFrameAboveTheBoundPassesAlone) {
   EXPECT_EQ(seen[2], "after");
 }
 
+// Also one that fits but for the room of its header.
+TEST(FrameQueue, AFrameAboveTheBoundGivesItsRoomBackWhenItIsDone) {
+  FrameQueue queue(4096);
+  for (const std::size_t size : {4090u, 100'000u}) {
+    ASSERT_TRUE(queue.push(frame_of(std::string(size, 'y'))));
+    ASSERT_TRUE(queue.push(frame_of("after")));
+    EXPECT_GE(queue.bytes(), size);
+    EXPECT_EQ(queue.frames(), 2u);
+    ASSERT_EQ(queue.pop(10, 0).size(), 2u);
+    queue.done(1);
+    EXPECT_LT(queue.bytes(), 200u);
+    ASSERT_EQ(queue.pop(10, 0).size(), 1u);
+    queue.done(1);
+    EXPECT_EQ(queue.bytes(), 0u);
+    EXPECT_EQ(queue.frames(), 0u);
+  }
+}
+
 TEST(FrameQueue, ClosingReleasesProducerAndConsumer) {
   FrameQueue queue(4096);
   const std::string bytes(4000, 'z');

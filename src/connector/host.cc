@@ -69,6 +69,34 @@ Result<std::unique_ptr<Mapper>> make_mapper(const InstanceOptions& options, cons
   return builtin->mapper(std::move(context));
 }
 
+Result<std::unique_ptr<Collector>> make_collector(const InstanceOptions& options, const BuiltinConnector* builtin, SymbolMap& symbols,
+                                                  const Clock& clock) {
+  const Manifest& manifest = options.manifest;
+  CollectorContext context;
+  UTP_TRY(context.wanted, wanted_of(options));
+  context.endpoint = or_else(options.endpoint, manifest.endpoint);
+  UTP_TRY(context.settings_json, merge_json(manifest.settings_json, options.settings_json));
+  context.ca_file = options.ca_file;
+  context.clock = &clock;
+  context.seed = options.seed;
+  context.symbols = &symbols;
+  context.rates = manifest.rates;
+  context.link = manifest.link;
+  context.secrets = options.secrets;
+  if (manifest.entry == Manifest::Entry::kExec) {
+    ExecOptions exec;
+    exec.connector = manifest.id;
+    exec.program = manifest.program;
+    exec.folder = manifest.folder;
+    exec.environment = exec_environment(manifest, context);
+    exec.line_bytes_max = manifest.exec_line_bytes;
+    exec.stop_timeout_ns = manifest.exec_stop_timeout_ns;
+    return make_exec_collector(std::move(exec), std::move(context));
+  }
+  if (builtin == nullptr || !builtin->collector) return std::unique_ptr<Collector>();
+  return builtin->collector(std::move(context));
+}
+
 Status configure_topics(Bus& bus, const Pipeline& pipeline, std::uint32_t partitions) {
   for (const auto& [topic, plan] : pipeline.topics()) {
     TopicOptions topic_options;
@@ -93,15 +121,15 @@ Result<std::unique_ptr<ConnectorInstance>> ConnectorInstance::create(InstanceOpt
   const InstanceOptions& o = self->options_;
   const Manifest& manifest = o.manifest;
 
-  UTP_TRY(std::vector<WantedStream> wanted, wanted_of(o));
-  std::vector<std::int64_t> stale_after_ns;
-  for (const WantedStream& stream : wanted) stale_after_ns.push_back(manifest.channel(stream.channel)->stale_after_ns);
+  UTP_TRY(const std::vector<WantedStream> wanted, wanted_of(o));
   StreamWatch::Limits limits;
-  limits.subscriptions_per_connection = manifest.rates.subscriptions_per_connection;
+  // A program is one connection, whatever it wants.
+  const bool exec = manifest.entry == Manifest::Entry::kExec;
+  limits.subscriptions_per_connection = exec ? 0 : manifest.rates.subscriptions_per_connection;
   limits.confirm_within_ns = manifest.confirm_within_ns;
-  limits.silent_connection_ns = manifest.entry == Manifest::Entry::kExec ? 0 : manifest.silent_connection_ns;
+  limits.silent_connection_ns = manifest.silent_connection_ns;
   limits.lateness_ns = manifest.lateness_ns;
-  self->watch_ = std::make_unique<StreamWatch>(wanted, std::move(stale_after_ns), limits);
+  self->watch_ = std::make_unique<StreamWatch>(watched_streams(manifest, wanted), limits);
 
   UTP_TRY(auto mapper, make_mapper(o, builtin));
   UTP_TRY(self->publisher_, bus.publisher(o.publisher));
@@ -113,29 +141,7 @@ Result<std::unique_ptr<ConnectorInstance>> ConnectorInstance::create(InstanceOpt
   UTP_CHECK(configure_topics(bus, *self->pipeline_, o.partitions));
 
   self->symbols_ = std::make_unique<SymbolMap>(manifest.symbol_map());
-  CollectorContext context;
-  context.wanted = std::move(wanted);
-  context.endpoint = or_else(o.endpoint, manifest.endpoint);
-  UTP_TRY(context.settings_json, merge_json(manifest.settings_json, o.settings_json));
-  context.ca_file = o.ca_file;
-  context.clock = &clock;
-  context.seed = o.seed;
-  context.symbols = self->symbols_.get();
-  context.rates = manifest.rates;
-  context.link = manifest.link;
-  context.secrets = o.secrets;
-  if (manifest.entry == Manifest::Entry::kExec) {
-    ExecOptions exec;
-    exec.connector = manifest.id;
-    exec.program = manifest.program;
-    exec.folder = manifest.folder;
-    exec.environment = exec_environment(manifest, context);
-    exec.line_bytes_max = manifest.exec_line_bytes;
-    exec.stop_timeout_ns = manifest.exec_stop_timeout_ns;
-    UTP_TRY(self->collector_, make_exec_collector(std::move(exec), std::move(context)));
-  } else if (builtin->collector) {
-    UTP_TRY(self->collector_, builtin->collector(std::move(context)));
-  }
+  UTP_TRY(self->collector_, make_collector(o, builtin, *self->symbols_, clock));
   self->started_ = clock.now();
   self->watch_->start(self->started_);
   self->update_status(clock.monotonic_ns(), true);
@@ -266,7 +272,7 @@ void ConnectorInstance::publish(std::int64_t now_ns) {
     failing_since_ns_ = next_publish_ns_ = 0;
     publish_attempt_ = 0;
     batch_since_ns_ = pipeline_->empty() ? 0 : now_ns;
-    last_ok_ = watch_->last_data().ns != 0 ? watch_->last_data() : last_frame_time_;
+    last_ok_ = watch_->data_streams() > 0 ? watch_->last_data() : last_frame_time_;
     return;
   }
   if (failing_since_ns_ == 0) {
@@ -284,13 +290,11 @@ InstanceState ConnectorInstance::judge(Timestamp now, std::string& detail) const
     return InstanceState::kDown;
   }
   if (finished_ || (stopping_ && collector_done_)) return InstanceState::kStopped;
-  const bool receives = last_frame_time_.ns != 0 && now - last_frame_time_ < manifest.down_after_ns;
-  const bool connected = watch_->open_connections() > 0 || (watch_->connections() == 0 && receives);
   if (failing_since_ns_ != 0) {
     detail = "the bus does not take messages: " + publish_error_;
     return clock_.monotonic_ns() - failing_since_ns_ > manifest.down_after_ns ? InstanceState::kDown : InstanceState::kDegraded;
   }
-  if (!connected) {
+  if (watch_->open_connections() == 0) {
     const Timestamp since = std::max(connected_, started_);
     detail = connected_.ns == 0 ? "not connected yet" : "not connected";
     if (now - since > manifest.down_after_ns) return InstanceState::kDown;
@@ -301,15 +305,16 @@ InstanceState ConnectorInstance::judge(Timestamp now, std::string& detail) const
     return InstanceState::kDegraded;
   }
   if (watch_->open_connections() < watch_->connections()) {
-    detail = std::to_string(watch_->connections() - watch_->open_connections()) + " connections are down";
+    detail = std::to_string(watch_->connections() - watch_->open_connections()) + " of " + std::to_string(watch_->connections()) +
+             " connections are not there";
     return InstanceState::kDegraded;
   }
   const Timestamp heard = std::max(watch_->last_data(), started_);
-  if (watch_->wanted() > 0 && now - heard > manifest.degraded_after_ns) {
+  if (watch_->data_streams() > 0 && now - heard > manifest.degraded_after_ns) {
     detail = "no data for " + std::to_string((now - heard) / 1'000'000'000) + " s";
     return InstanceState::kDegraded;
   }
-  if (watch_->wanted() > 0 && watch_->last_data().ns == 0) {
+  if (watch_->data_streams() > 0 && watch_->last_data().ns == 0) {
     detail = "connected, no data yet";
     return InstanceState::kStarting;
   }
@@ -330,6 +335,7 @@ void ConnectorInstance::update_status(std::int64_t now_ns, bool always) {
   status_.state = judge(now, status_.detail);
   status_.started = started_;
   status_.last_ok = last_ok_;
+  status_.lag = queue_.frames() + pipeline_->outbound_events();
   status_.counts = pipeline_->counts();
   status_.reconnects = watch_->reconnects();
   status_.connections = watch_->connections();
@@ -362,8 +368,12 @@ std::string to_json(const InstanceStatus& s) {
   json.key("last_ok");
   if (s.last_ok.ns != 0) json.value(s.last_ok);
   else json.null();
-  json.field("latency_p50_ms", static_cast<double>(s.counts.latency_p50_ns) * 1e-6)
-      .field("latency_p99_ms", static_cast<double>(s.counts.latency_p99_ns) * 1e-6)
+  for (const auto& [name, ns] : {std::pair{"latency_p50_ms", s.counts.latency_p50_ns}, {"latency_p99_ms", s.counts.latency_p99_ns}}) {
+    json.key(name);
+    if (s.counts.latency_samples > 0) json.value(static_cast<double>(ns) * 1e-6);
+    else json.null();
+  }
+  json.field("lag", s.lag)
       .field("frames", s.counts.frames)
       .field("frame_bytes", s.counts.frame_bytes);
   json.key("events").begin_object();

@@ -50,7 +50,8 @@ struct InstanceStatus {
   std::string source_id, connector, realm, region;
   InstanceState state = InstanceState::kStarting;
   std::string detail;          // why it is not up, "" when it is
-  Timestamp started, last_ok;  // last_ok: last frame with data whose events the bus has
+  Timestamp started, last_ok;  // last_ok: last frame with data (heartbeats are none) whose events the bus has
+  std::uint64_t lag = 0;       // frames and events that were received and are not on the bus yet
   PipelineCounts counts;
   std::uint64_t reconnects = 0;
   std::uint32_t connections = 0, connections_open = 0;
@@ -62,8 +63,12 @@ struct InstanceStatus {
 // One JSON object, as the health page and --json show it.
 std::string to_json(const InstanceStatus& status);
 
-// What a driver of the pipeline that is not live (replay, tests) builds the same way: mapper and routes of a manifest.
+// What a driver of the pipeline that is not live (replay, capture, tests) builds the same way: mapper, collector and routes of
+// a manifest.
 Result<std::unique_ptr<Mapper>> make_mapper(const InstanceOptions& options, const BuiltinConnector* builtin);
+// Null for a connector that has no collector. `symbols` and the clock outlive it.
+Result<std::unique_ptr<Collector>> make_collector(const InstanceOptions& options, const BuiltinConnector* builtin, SymbolMap& symbols,
+                                                  const Clock& clock);
 PipelineOptions pipeline_options(const InstanceOptions& options);
 // Creates the pipeline's topics with their plans' retention.
 Status configure_topics(Bus& bus, const Pipeline& pipeline, std::uint32_t partitions);

@@ -28,6 +28,7 @@ event_types:
   - {event_type: trades/v2, schema_ref: "utp://trades/2.0.0"}
 channels:
   - {name: ticker, event_types: [quotes/v2], stale_after: 10s}
+  - {name: beat, per_symbol: false, default: false}
 symbols: {default: [A, B]}
 limits: {connections_per_minute: 0, messages_per_second: 0}
 reconnect: {backoff_min: 1ms, backoff_max: 10ms, confirm_within: 5s, silent_connection: 20s}
@@ -35,12 +36,13 @@ queue: {frames_bytes: 64KiB, events_bytes: 64KiB}
 health: {degraded_after: 8s, down_after: 30s}
 )";
 
-// "SYMBOL BID" on each line of a frame.
+// "SYMBOL BID", or "beat".
 class LinesMapper final : public Mapper {
  public:
   explicit LinesMapper(MapperContext context) : context_(std::move(context)) {}
   void on_frame(const Frame& frame, MapperOutput& output) override {
     if (frame.kind != FrameKind::kWs) return;
+    if (frame.bytes == "beat") return output.alive(frame.connection, "beat", "");
     const std::size_t space = frame.bytes.find(' ');
     const auto bid = space == std::string_view::npos ? std::nullopt : Decimal::parse(frame.bytes.substr(space + 1));
     if (!bid) return output.reject("syntax", "", "no price");
@@ -198,6 +200,10 @@ TEST_F(HostTest, ASilentStreamIsReportedStaleAndThenRecovered) {
   run(5 * kSecond);
   EXPECT_EQ(count("system.stale.v1", "\"state\":\"stale\""), 1u);
   EXPECT_EQ(host_->status().stale, 1u);
+  const auto commands = commands_->take();
+  ASSERT_EQ(commands.size(), 1u) << "and mended";
+  EXPECT_EQ(commands[0].kind, Command::Kind::kReconnect);
+  EXPECT_EQ(commands[0].opens, 1u);
   frame(FrameKind::kWs, "A 2");
   run(kSecond);
   EXPECT_EQ(count("system.stale.v1", "\"state\":\"recovered\""), 1u);
@@ -226,16 +232,71 @@ TEST_F(HostTest, ASilentConnectionIsToldToReconnect) {
   EXPECT_EQ(commands[0].kind, Command::Kind::kReconnect);
 }
 
+TEST_F(HostTest, HeartbeatsDoNotMakeAFrozenFeedLookAlive) {
+  options_.channels = {"ticker", "beat"};
+  make(clock_);
+  frame(FrameKind::kOpen);
+  frame(FrameKind::kWs, "A 1");
+  frame(FrameKind::kWs, "B 1");
+  frame(FrameKind::kWs, "beat");
+  run(kSecond);
+  EXPECT_EQ(host_->status().state, InstanceState::kUp) << host_->status().detail;
+  const Timestamp data = host_->status().last_ok;
+  for (int i = 0; i < 7; ++i) {
+    run(kSecond);
+    frame(FrameKind::kWs, "beat");
+    frame(FrameKind::kWs, "nonsense");  // something to publish
+  }
+  run(kSecond / 2);
+  EXPECT_EQ(host_->status().state, InstanceState::kDegraded);
+  EXPECT_EQ(host_->status().detail, "no data for 8 s");
+  EXPECT_EQ(host_->status().last_ok, data);
+}
+
+TEST_F(HostTest, FramesWithoutAnOpeningAreAConnection) {
+  make(clock_);
+  frame(FrameKind::kWs, "A 1");
+  run(kSecond);
+  EXPECT_EQ(host_->status().state, InstanceState::kUp) << host_->status().detail;
+}
+
+TEST_F(HostTest, AConnectionThatWasNotMadeYetIsMissing) {
+  std::string manifest = kManifest;
+  manifest.replace(manifest.find("limits: {"), 9, "limits: {subscriptions_per_connection: 1, ");
+  make(clock_, manifest.c_str());
+  frame(FrameKind::kOpen);
+  frame(FrameKind::kWs, "A 1");
+  run(kSecond);
+  EXPECT_EQ(host_->status().state, InstanceState::kDegraded);
+  EXPECT_EQ(host_->status().detail, "1 of 2 connections are not there");
+}
+
+TEST_F(HostTest, TheStatusSaysTheLagAndNoLatencyThatWasNotMeasured) {
+  make(clock_);
+  EXPECT_NE(to_json(host_->status()).find("\"latency_p50_ms\":null,\"latency_p99_ms\":null,\"lag\":0,"), std::string::npos) << to_json(host_->status());
+  bus_.fail_with(Error{Code::kUnavailable, "away", true});
+  frame(FrameKind::kOpen);
+  frame(FrameKind::kWs, "A 1");
+  frame(FrameKind::kWs, "B 1");
+  run(kSecond);
+  EXPECT_EQ(host_->status().lag, 2u);
+  bus_.fail_with(std::nullopt);
+  run(2 * kSecond);
+  run(kSecond);
+  EXPECT_EQ(host_->status().lag, 0u);
+  EXPECT_EQ(to_json(host_->status()).find("null"), std::string::npos) << to_json(host_->status());
+}
+
 TEST_F(HostTest, AnIdleStreamSendsItsWatermark) {
   make(clock_);
   frame(FrameKind::kOpen);
   frame(FrameKind::kWs, "A 1");
   run(kSecond);
   run(5 * kSecond);
-  frame(FrameKind::kSent, "ping");
-  run(4 * kSecond);
+  run(3 * kSecond);
+  frame(FrameKind::kWs, "B 1");
   run(kSecond);
-  EXPECT_EQ(count("system.watermark.v1"), 1u);
+  EXPECT_EQ(count("system.watermark.v1", "\"stream_type\":\"quotes/v2\""), 1u);
 }
 
 TEST_F(HostTest, ABusThatIsAwayHoldsTheCollectorBackAndLosesNothing) {

@@ -23,7 +23,7 @@ using PlainStream = beast::tcp_stream;
 using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 
 template <class Stream>
-class Get : public std::enable_shared_from_this<Get<Stream>> {
+class Get final : public HttpGet, public std::enable_shared_from_this<Get<Stream>> {
  public:
   Get(asio::io_context& io, asio::ssl::context& tls, Url url, std::uint64_t body_bytes_max,
       std::function<void(HttpAnswer)> done)
@@ -31,7 +31,7 @@ class Get : public std::enable_shared_from_this<Get<Stream>> {
     parser_.body_limit(body_bytes_max);
   }
 
-  void start(const std::vector<std::pair<std::string, std::string>>& headers, std::int64_t timeout_ns) {
+  void start(std::int64_t timeout_ns) {
     request_.method(http::verb::get);
     request_.version(11);
     request_.target(url_.target);
@@ -39,13 +39,20 @@ class Get : public std::enable_shared_from_this<Get<Stream>> {
     request_.set(http::field::user_agent, "utp");
     request_.set(http::field::accept, "application/json");
     request_.set(http::field::connection, "close");
-    for (const auto& [name, value] : headers) request_.set(name, value);
     beast::get_lowest_layer(stream_).expires_after(std::chrono::nanoseconds(timeout_ns));
     resolver_.async_resolve(url_.host, url_.port,
                             [self = this->shared_from_this()](ErrorCode error, Tcp::resolver::results_type results) {
                               if (error) return self->end("name " + self->url_.host + ": " + error.message());
-                              self->connect(results);
+                              if (self->done_) self->connect(results);
                             });
+  }
+
+  void cancel() override {
+    done_ = nullptr;
+    resolver_.cancel();
+    ErrorCode ignored;
+    beast::get_lowest_layer(stream_).socket().close(ignored);
+    beast::get_lowest_layer(stream_).cancel();
   }
 
  private:
@@ -62,7 +69,7 @@ class Get : public std::enable_shared_from_this<Get<Stream>> {
     beast::get_lowest_layer(stream_).async_connect(
         results, [self = this->shared_from_this()](ErrorCode error, const Tcp::endpoint&) {
           if (error) return self->end("connect: " + error.message());
-          self->secure();
+          if (self->done_) self->secure();
         });
   }
 
@@ -124,14 +131,14 @@ class Get : public std::enable_shared_from_this<Get<Stream>> {
 
 }  // namespace
 
-void http_get(asio::io_context& io, asio::ssl::context& tls, const Url& url,
-              const std::vector<std::pair<std::string, std::string>>& headers, std::int64_t timeout_ns,
-              std::uint64_t body_bytes_max, std::function<void(HttpAnswer)> done) {
-  if (url.tls) {
-    std::make_shared<Get<TlsStream>>(io, tls, url, body_bytes_max, std::move(done))->start(headers, timeout_ns);
-  } else {
-    std::make_shared<Get<PlainStream>>(io, tls, url, body_bytes_max, std::move(done))->start(headers, timeout_ns);
-  }
+std::shared_ptr<HttpGet> http_get(asio::io_context& io, asio::ssl::context& tls, const Url& url, std::int64_t timeout_ns,
+                                  std::uint64_t body_bytes_max, std::function<void(HttpAnswer)> done) {
+  const auto begin = [&]<class Stream>(std::type_identity<Stream>) -> std::shared_ptr<HttpGet> {
+    auto get = std::make_shared<Get<Stream>>(io, tls, url, body_bytes_max, std::move(done));
+    get->start(timeout_ns);
+    return get;
+  };
+  return url.tls ? begin(std::type_identity<TlsStream>()) : begin(std::type_identity<PlainStream>());
 }
 
 }  // namespace utp::net

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <optional>
 
 namespace utp {
 
@@ -23,11 +24,11 @@ class LatencyHistogram {
     current_.fill(0);
     current_count_ = 0;
   }
-  // Nanoseconds; 0 when nothing was measured. `q` in [0, 1].
-  std::int64_t quantile(double q) const {
-    const std::uint64_t count = current_count_ + previous_count_;
-    if (count == 0) return 0;
-    const auto rank = static_cast<std::uint64_t>(q * static_cast<double>(count - 1));
+  std::uint64_t count() const { return current_count_ + previous_count_; }
+  // Nanoseconds; empty when nothing was measured. `q` in [0, 1].
+  std::optional<std::int64_t> quantile(double q) const {
+    if (count() == 0) return std::nullopt;
+    const auto rank = static_cast<std::uint64_t>(q * static_cast<double>(count() - 1));
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < kBuckets; ++i) {
       seen += current_[i] + previous_[i];

@@ -16,7 +16,7 @@
 namespace utp {
 namespace {
 
-constexpr std::string_view kManifestSchema = "schemas/manifest/1.0.0.json";
+constexpr std::string_view kManifestSchema = "schemas/manifest/1.0.1.json";
 
 Result<Schema> manifest_schema() {
   for (const EmbeddedFile& file : embedded::schemas()) {
@@ -249,6 +249,8 @@ class ManifestReader {
 
   void read_times(const JsonValue& root) {
     duration_into(root, "", "lateness", manifest_.lateness_ns);
+    // A program has no heartbeats that the host could know of: only its manifest can say how long it may be silent.
+    if (manifest_.entry == Manifest::Entry::kExec) manifest_.silent_connection_ns = 0;
     if (const JsonValue* reconnect = tree_.member(root, "reconnect")) {
       LinkLimits& link = manifest_.link;
       const std::string at = "/reconnect";
@@ -362,13 +364,18 @@ Result<std::vector<WantedStream>> Manifest::wanted(const std::vector<std::string
     chosen.push_back(found);
   }
   const std::vector<std::string>& symbols = symbols_wanted.empty() ? default_symbols : symbols_wanted;
+  // What is named twice is wanted once: venues take a second subscription for an error, or send everything twice.
   std::vector<WantedStream> streams;
+  std::set<std::pair<std::string, std::string>> seen;
+  const auto want = [&](const std::string& name, const std::string& symbol) {
+    if (seen.emplace(name, symbol).second) streams.push_back({name, symbol});
+  };
   for (const Channel* c : chosen) {
     if (!c->per_symbol) {
-      streams.push_back({c->name, ""});
+      want(c->name, "");
       continue;
     }
-    for (const std::string& symbol : symbols) streams.push_back({c->name, symbol});
+    for (const std::string& symbol : symbols) want(c->name, symbol);
   }
   return streams;
 }

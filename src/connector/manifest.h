@@ -1,5 +1,5 @@
 // Manifest: connector.manifest.yaml, read and checked. Everything that the host must know of a connector before it runs.
-// docs/connectors.md explains the fields to those who write one; schemas/manifest/1.0.0.json is the authority.
+// docs/connectors.md explains the fields to those who write one; schemas/manifest/1.0.1.json is the authority.
 #pragma once
 
 #include <functional>
@@ -63,7 +63,7 @@ struct Manifest {
   std::vector<Secret> secrets;
   std::int64_t lateness_ns = 5'000'000'000;
   std::int64_t confirm_within_ns = 30'000'000'000;
-  std::int64_t silent_connection_ns = 60'000'000'000;
+  std::int64_t silent_connection_ns = 60'000'000'000;  // 0 = never; an exec: manifest that does not say has 0
   std::size_t queue_frames_bytes = 16u << 20;
   std::size_t queue_events_bytes = 8u << 20;
   std::size_t batch_events = 1000;
@@ -79,7 +79,8 @@ struct Manifest {
   const Channel* channel(std::string_view name) const;
   std::vector<std::shared_ptr<const Plan>> plans() const;  // in the order of event_types
   SymbolMap symbol_map() const;
-  // Every wanted channel for every symbol; empty lists mean the manifest's defaults. Refused: a channel it does not have.
+  // Every wanted channel for every symbol, each once; empty lists mean the manifest's defaults. Refused: a channel it does not
+  // have.
   Result<std::vector<WantedStream>> wanted(const std::vector<std::string>& channels_wanted,
                                            const std::vector<std::string>& symbols_wanted) const;
   // The values of the secrets by name, by `environment` (null for an unset variable) and the named files. The error names

@@ -203,5 +203,46 @@ TEST(ManifestValues, SettingsMergeDeeply) {
   EXPECT_FALSE(merge_json("[]", "{}"));
 }
 
+TEST(Manifest, WantsNothingTwice) {
+  const auto registry = Registry::builtin();
+  ASSERT_TRUE(registry);
+  const auto m = parse_manifest(R"(manifest: 1
+id: example
+version: 1.0.0
+entry: builtin:example
+event_types:
+  - {event_type: quotes/v2, schema_ref: "utp://quotes/2.0.0"}
+channels:
+  - {name: ticker, event_types: [quotes/v2]}
+  - {name: status, per_symbol: false}
+)", "m.yaml", *registry);
+  ASSERT_TRUE(m) << m.error().message;
+  const auto wanted = m->wanted({"ticker", "status", "ticker"}, {"BTC-USD", "ETH-USD", "BTC-USD"});
+  ASSERT_TRUE(wanted);
+  ASSERT_EQ(wanted->size(), 3u);
+  EXPECT_EQ((*wanted)[0].symbol, "BTC-USD");
+  EXPECT_EQ((*wanted)[1].symbol, "ETH-USD");
+  EXPECT_EQ((*wanted)[2].channel, "status");
+}
+
+TEST(Manifest, OnlySaysHowLongAProgramMayBeSilentWhereItIsToldSo) {
+  const auto registry = Registry::builtin();
+  ASSERT_TRUE(registry);
+  const std::string text = R"(manifest: 1
+id: example
+version: 1.0.0
+event_types:
+  - {event_type: quotes/v2, schema_ref: "utp://quotes/2.0.0"}
+)";
+  const auto silence = [&](const std::string& more) {
+    const auto m = parse_manifest(text + more, "m.yaml", *registry);
+    EXPECT_TRUE(m) << m.error().message;
+    return m ? m->silent_connection_ns / 1'000'000'000 : -1;
+  };
+  EXPECT_EQ(silence("entry: builtin:example\n"), 60);
+  EXPECT_EQ(silence("entry: exec:./feed\n"), 0);
+  EXPECT_EQ(silence("entry: exec:./feed\nreconnect: {silent_connection: 30s}\n"), 30);
+}
+
 }  // namespace
 }  // namespace utp

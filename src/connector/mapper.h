@@ -28,6 +28,9 @@ struct Command {
   std::uint32_t connection = 0;
   std::string tag;
   std::string text;
+  // Set by the host: how often the connection had been opened when the mapper spoke. A command for a connection that was made
+  // again since is dropped. 0 = not said: carried out on whatever connection there is.
+  std::uint64_t opens = 0;
 };
 
 // Where a mapper's results go. Implemented by the host. All calls are made from within Mapper::on_frame.
@@ -55,8 +58,15 @@ class MapperOutput {
   virtual void gap(std::string_view event_type, std::string_view symbol, std::string_view reason, std::uint64_t missed) = 0;
 
   // Data of a wanted subscription arrived: it is alive (the watchdog's receive age starts again) and, after a reconnect,
-  // confirmed. `channel` and `symbol` as in Subscription below.
+  // confirmed. `channel` and `symbol` as in WantedStream below.
   virtual void alive(std::uint32_t connection, std::string_view channel, std::string_view symbol) = 0;
+
+  // The venue refused a subscription on this connection, or may have: data that is wanted would never come. The host makes
+  // the connection again after a while, which grows from one refusal to the next.
+  virtual void refused(std::uint32_t connection, std::string_view reason) {
+    (void)connection;
+    (void)reason;
+  }
 };
 
 // A stream that the configuration wants: a channel of the venue for a symbol.
@@ -70,7 +80,9 @@ class SymbolMap {
  public:
   void add(std::string canonical, std::string venue);
   // The exception if there is one, else the manifest's separator rule applied; the view is valid as long as the map is.
-  // Interned: after a symbol was seen once, no allocation.
+  // Interned: after a symbol was seen once, no allocation. Past kNamesMax names (a venue that invents them) nothing more is
+  // remembered, and the view is valid until the next call.
+  static constexpr std::size_t kNamesMax = 100'000;
   std::string_view canonical(std::string_view venue);
   std::string_view venue(std::string_view canonical);
   // Rules of the manifest: the venue's separator ("/") that becomes "-", asset names that differ ("XBT" is "BTC").

@@ -1,6 +1,7 @@
 #include "connector/pipeline.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "core/log.h"
 
@@ -105,8 +106,13 @@ void Pipeline::on_frame(const Frame& frame) {
   ++counts_.frames;
   counts_.frame_bytes += frame.bytes.size();
   if (frame.kind == FrameKind::kOpen) normalizer_.connection_opened();
+  opens_.on_frame(frame);
   if (watch_ != nullptr) watch_->on_frame(frame, *this);
-  mapper_->on_frame(frame, *this);
+  try {
+    mapper_->on_frame(frame, *this);
+  } catch (const std::exception& e) {
+    reject("mapper", "", std::string("the mapper failed on this frame: ") + e.what());
+  }
   if (frame_has_events_) receive_ns_.push_back(frame.receive_time.ns);
   frame_ = nullptr;
 }
@@ -183,6 +189,7 @@ void Pipeline::set_pressure(bool pressure) {
 
 void Pipeline::command(Command command) {
   ++counts_.commands;
+  command.opens = opens_.of(command.connection);
   if (options_.commands) options_.commands(std::move(command));
 }
 
@@ -223,7 +230,7 @@ void Pipeline::add_letter(const DeadLetter& letter) {
 }
 
 template <class Fill>
-void Pipeline::system_event(SystemEvent kind, std::string_view symbol, Timestamp time, Fill&& fill) {
+void Pipeline::system_event(SystemEvent kind, std::string_view symbol, Fill&& fill) {
   SystemRoute& s = system_[kind];
   s.row.reset(*s.plan);
   const auto set = [&](std::string_view column, const auto& value) {
@@ -232,15 +239,26 @@ void Pipeline::system_event(SystemEvent kind, std::string_view symbol, Timestamp
   fill(set);
   EventHeader header;
   header.symbol = symbol;
-  header.event_time = time;
+  header.event_time = frame_ != nullptr ? frame_->receive_time : now_;
   header.event_time_source = EventTimeSource::kReceipt;
   append(s.route, header, s.row);
 }
 
+template <class Fill>
+void Pipeline::stream_event(SystemEvent kind, const WatchedStream& stream, Fill&& fill) {
+  for (const std::string& type : stream.event_types) {
+    system_event(kind, stream.symbol, [&](const auto& set) {
+      set("stream_type", std::string_view(type));
+      set("channel", std::string_view(stream.channel));
+      fill(set);
+    });
+  }
+}
+
 void Pipeline::gap(std::string_view event_type, std::string_view symbol, std::string_view reason, std::uint64_t missed) {
   ++counts_.gaps;
-  system_event(kGap, symbol, frame_ != nullptr ? frame_->receive_time : now_, [&](const auto& set) {
-    set("stream_type", event_type);
+  system_event(kGap, symbol, [&](const auto& set) {
+    if (!event_type.empty()) set("stream_type", event_type);
     set("reason", reason.empty() ? std::string_view("unknown") : reason.substr(0, 512));
     if (missed > 0) set("missed", static_cast<std::int64_t>(std::min(missed, kSequenceMax)));
   });
@@ -250,45 +268,43 @@ void Pipeline::alive(std::uint32_t connection, std::string_view channel, std::st
   if (watch_ != nullptr) watch_->alive(connection, channel, symbol, frame_ != nullptr ? frame_->receive_time : now_, *this);
 }
 
+void Pipeline::refused(std::uint32_t connection, std::string_view reason) {
+  if (watch_ != nullptr) watch_->refused(connection, reason, frame_ != nullptr ? frame_->receive_time : now_);
+}
+
 void Pipeline::reconnected(std::uint32_t connection, std::string_view reason, std::uint32_t attempt, std::int64_t down_ns,
-                           std::uint32_t wanted, std::uint32_t confirmed) {
-  system_event(kReconnected, "", frame_ != nullptr ? frame_->receive_time : now_, [&](const auto& set) {
+                           std::uint32_t wanted) {
+  system_event(kReconnected, "", [&](const auto& set) {
     set("connection", static_cast<std::int64_t>(connection));
     if (!reason.empty()) set("reason", reason);
     set("attempt", static_cast<std::int64_t>(std::clamp<std::uint32_t>(attempt, 1, 1'000'000)));
     set("down_ms", down_ns / 1'000'000);
     set("wanted", static_cast<std::int64_t>(wanted));
-    set("confirmed", static_cast<std::int64_t>(confirmed));
   });
 }
 
-void Pipeline::stale(const WantedStream& stream, bool stale, std::int64_t age_ns, std::int64_t limit_ns) {
+void Pipeline::stale(const WatchedStream& stream, bool stale, std::int64_t age_ns) {
   log::warn(stale ? "stream is stale" : "stream is back",
             {{"source", options_.source_id}, {"channel", stream.channel}, {"symbol", stream.symbol},
              {"age_ms", std::to_string(age_ns / 1'000'000)}});
-  system_event(kStale, stream.symbol, frame_ != nullptr ? frame_->receive_time : now_, [&](const auto& set) {
-    set("channel", std::string_view(stream.channel));
+  stream_event(kStale, stream, [&](const auto& set) {
     set("state", std::string_view(stale ? "stale" : "recovered"));
     set("age_ms", age_ns / 1'000'000);
-    set("limit_ms", limit_ns / 1'000'000);
+    set("limit_ms", stream.stale_after_ns / 1'000'000);
   });
 }
 
-void Pipeline::missing(const WantedStream& stream, std::string_view reason, Timestamp from, Timestamp to) {
-  ++counts_.gaps;
-  system_event(kGap, stream.symbol, frame_ != nullptr ? frame_->receive_time : now_, [&](const auto& set) {
-    set("channel", std::string_view(stream.channel));
+void Pipeline::missing(const WatchedStream& stream, std::string_view reason, Timestamp from, Timestamp to) {
+  counts_.gaps += stream.event_types.size();
+  stream_event(kGap, stream, [&](const auto& set) {
     set("reason", reason.substr(0, 512));
     set("from_time", from);
     set("to_time", to);
   });
 }
 
-void Pipeline::watermark(const WantedStream& stream, Timestamp promise) {
-  system_event(kWatermark, stream.symbol, now_, [&](const auto& set) {
-    set("channel", std::string_view(stream.channel));
-    set("watermark", promise);
-  });
+void Pipeline::watermark(const WatchedStream& stream, Timestamp promise) {
+  stream_event(kWatermark, stream, [&](const auto& set) { set("watermark", promise); });
 }
 
 void Pipeline::reconnect(std::uint32_t connection, std::string reason) {
@@ -302,8 +318,9 @@ void Pipeline::reconnect(std::uint32_t connection, std::string reason) {
 
 Status Pipeline::publish_events() {
   const auto entries = batch_.entries();
-  std::size_t events_max = options_.batch_events;
+  std::size_t singly_until = 0;  // in a chunk with a message that the bus refuses, to find it
   while (published_ < entries.size()) {
+    const std::size_t events_max = published_ < singly_until ? 1 : options_.batch_events;
     messages_.clear();
     std::size_t bytes = 0;
     for (std::size_t i = published_; i < entries.size() && messages_.size() < events_max && bytes < options_.batch_bytes; ++i) {
@@ -314,7 +331,7 @@ Status Pipeline::publish_events() {
       ++counts_.publish_failures;
       if (status.error().code != Code::kInvalidArgument) return status;
       if (messages_.size() > 1) {
-        events_max = 1;  // finds the one that the bus refuses
+        singly_until = published_ + messages_.size();
         continue;
       }
       DeadLetter letter;
@@ -336,23 +353,32 @@ Status Pipeline::publish_events() {
   return {};
 }
 
+// Goes on where it stopped: letters are only ever added behind those that are there.
 Status Pipeline::publish_dead_letters() {
   if (dead_letters_->empty()) return {};
   const auto letters = dead_letters_->messages();
-  for (std::size_t next = 0; next < letters.size();) {
+  std::size_t singly_until = 0;
+  while (letters_published_ < letters.size()) {
+    const std::size_t letters_max = letters_published_ < singly_until ? 1 : options_.batch_events;
     messages_.clear();
     std::size_t bytes = 0;
-    for (; next < letters.size() && bytes < options_.batch_bytes; ++next) {
-      messages_.push_back({letters[next].topic, letters[next].key, letters[next].value});
-      bytes += letters[next].value.size();
+    for (std::size_t i = letters_published_; i < letters.size() && messages_.size() < letters_max && bytes < options_.batch_bytes; ++i) {
+      messages_.push_back({letters[i].topic, letters[i].key, letters[i].value});
+      bytes += letters[i].value.size();
     }
     if (auto status = publisher_.publish(messages_); !status) {
       ++counts_.publish_failures;
       if (status.error().code != Code::kInvalidArgument) return status;
-      log::error("dead letters are lost: the bus refuses them", {{"source", options_.source_id}, {"error", status.error().message}});
+      if (messages_.size() > 1) {
+        singly_until = letters_published_ + messages_.size();
+        continue;
+      }
+      log::error("a dead letter is lost: the bus refuses it", {{"source", options_.source_id}, {"error", status.error().message}});
     }
+    letters_published_ += messages_.size();
   }
   dead_letters_->clear();
+  letters_published_ = 0;
   dead_letter_bytes_ = 0;
   return {};
 }
@@ -384,8 +410,9 @@ void Pipeline::measure() {
 }
 
 const PipelineCounts& Pipeline::counts() {
-  counts_.latency_p50_ns = latency_.quantile(0.5);
-  counts_.latency_p99_ns = latency_.quantile(0.99);
+  counts_.latency_samples = latency_.count();
+  counts_.latency_p50_ns = latency_.quantile(0.5).value_or(0);
+  counts_.latency_p99_ns = latency_.quantile(0.99).value_or(0);
   return counts_;
 }
 

@@ -17,6 +17,7 @@
 #include "bus/bus.h"
 #include "connector/latency.h"
 #include "connector/mapper.h"
+#include "connector/open_counter.h"
 #include "connector/stream_watch.h"
 #include "core/clock.h"
 #include "normalize/dead_letter.h"
@@ -49,7 +50,8 @@ struct PipelineCounts {
   std::uint64_t conflated = 0;     // events that a newer one replaced
   std::uint64_t commands = 0;
   std::uint64_t publish_failures = 0;
-  std::int64_t latency_p50_ns = 0;  // receive to published
+  std::uint64_t latency_samples = 0;  // of the last 10 to 20 seconds; without any the quantiles say nothing
+  std::int64_t latency_p50_ns = 0;    // receive to published
   std::int64_t latency_p99_ns = 0;
 };
 
@@ -68,6 +70,7 @@ class Pipeline final : public MapperOutput, public WatchActions {
   bool full() const { return outbound_bytes() >= options_.outbound_bytes_max; }
   bool empty() const { return batch_.size() == 0 && waiting_.empty() && dead_letters_->empty(); }
   std::size_t outbound_bytes() const { return batch_.bytes() + waiting_bytes_ + dead_letter_bytes_; }
+  std::size_t outbound_events() const { return batch_.size() - published_ + waiting_.size(); }
   void set_pressure(bool pressure);
 
   // Publishes everything that waits. After an error nothing is lost: what the bus did not take is tried again by the next
@@ -88,13 +91,15 @@ class Pipeline final : public MapperOutput, public WatchActions {
   void reject_event(std::uint32_t route, std::string_view code, std::string_view path, std::string_view message) override;
   void gap(std::string_view event_type, std::string_view symbol, std::string_view reason, std::uint64_t missed) override;
   void alive(std::uint32_t connection, std::string_view channel, std::string_view symbol) override;
+  void refused(std::uint32_t connection, std::string_view reason) override;
 
-  // WatchActions
+  // WatchActions. An event names the type that it is about: a channel that becomes several has one for each, one that becomes
+  // none (heartbeats) has none.
   void reconnected(std::uint32_t connection, std::string_view reason, std::uint32_t attempt, std::int64_t down_ns,
-                   std::uint32_t wanted, std::uint32_t confirmed) override;
-  void stale(const WantedStream& stream, bool stale, std::int64_t age_ns, std::int64_t limit_ns) override;
-  void missing(const WantedStream& stream, std::string_view reason, Timestamp from, Timestamp to) override;
-  void watermark(const WantedStream& stream, Timestamp promise) override;
+                   std::uint32_t wanted) override;
+  void stale(const WatchedStream& stream, bool stale, std::int64_t age_ns) override;
+  void missing(const WatchedStream& stream, std::string_view reason, Timestamp from, Timestamp to) override;
+  void watermark(const WatchedStream& stream, Timestamp promise) override;
   void reconnect(std::uint32_t connection, std::string reason) override;
 
  private:
@@ -124,7 +129,9 @@ class Pipeline final : public MapperOutput, public WatchActions {
   void dead_letter(DeadLetterStage stage, std::uint32_t route, std::string_view code, std::string_view path,
                    std::string_view message);
   template <class Fill>
-  void system_event(SystemEvent kind, std::string_view symbol, Timestamp time, Fill&& fill);
+  void system_event(SystemEvent kind, std::string_view symbol, Fill&& fill);
+  template <class Fill>
+  void stream_event(SystemEvent kind, const WatchedStream& stream, Fill&& fill);
   void add_letter(const DeadLetter& letter);
   Status flush_batch();
   Status publish_events();
@@ -145,9 +152,11 @@ class Pipeline final : public MapperOutput, public WatchActions {
 
   const Frame* frame_ = nullptr;  // being mapped
   Timestamp now_;                 // of the frame or check being worked on: the ingest time of its events
+  OpenCounter opens_;
   bool pressure_ = false;
   EventBatch batch_;
   std::size_t published_ = 0;     // entries of batch_ that the bus has
+  std::size_t letters_published_ = 0;  // the same of the dead letters
   std::vector<OutMessage> messages_;
   std::vector<std::int64_t> receive_ns_;  // of each frame with events in the batch
   bool frame_has_events_ = false;

@@ -1,5 +1,7 @@
 #include "connector/pipeline.h"
 
+#include <stdexcept>
+
 #include <gtest/gtest.h>
 
 #include "connector/testing/memory_bus.h"
@@ -12,7 +14,7 @@ using testing::MemoryBus;
 
 constexpr Timestamp kStart{1'700'000'000'000'000'000};
 
-// "quote SYMBOL BID", "trade SYMBOL ID", "bad" (rejects), "wrong SYMBOL" (violates its schema), "gap SYMBOL", "ask".
+// "quote SYMBOL BID", "trade SYMBOL ID", "bad" (rejects), "wrong SYMBOL" (violates its schema), "gap SYMBOL", "ask", "throw".
 class TextMapper final : public Mapper {
  public:
   explicit TextMapper(std::vector<std::shared_ptr<const Plan>> plans) : plans_(std::move(plans)) {}
@@ -45,6 +47,8 @@ class TextMapper final : public Mapper {
       output.gap("trades/v2", header.symbol, "counter jumped", 3);
     } else if (words[0] == "ask") {
       output.command({});
+    } else if (words[0] == "throw") {
+      throw std::runtime_error("out of words");
     } else {
       output.reject("syntax", "/0", "no such word");
     }
@@ -65,18 +69,19 @@ class PipelineTest : public ::testing::Test {
  protected:
   PipelineTest() : registry_(*Registry::builtin()), publisher_(*bus_.publisher({})) {}
 
-  void make(PipelineOptions options = {}) {
+  void make(PipelineOptions options = {}, StreamWatch* watch = nullptr) {
     options.source_id = "test.1";
     options.realm = "r";
     options.region = "x";
     options.plans = {registry_.by_event_type("quotes/v2"), registry_.by_event_type("trades/v2")};
-    auto made = Pipeline::create(options, registry_, clock_, *publisher_, std::make_unique<TextMapper>(options.plans), nullptr);
+    auto made = Pipeline::create(options, registry_, clock_, *publisher_, std::make_unique<TextMapper>(options.plans), watch);
     ASSERT_TRUE(made) << made.error().message;
     pipeline_ = std::move(*made);
   }
-  void feed(std::string_view text) {
+  void feed(std::string_view text, FrameKind kind = FrameKind::kWs) {
     clock_.advance(1'000'000);
     Frame frame;
+    frame.kind = kind;
     frame.bytes = text;
     frame.receive_time = clock_.now();
     pipeline_->on_frame(frame);
@@ -227,6 +232,105 @@ TEST_F(PipelineTest, AMessageThatTheBusRefusesIsDeadLetteredAndTheOthersGoOn) {
   const auto letters = bus_.messages("utp.r.x.trades.v2.dlq");
   ASSERT_EQ(letters.size(), 1u);
   EXPECT_NE(letters[0].value.find("\"stage\":\"publish\""), std::string::npos);
+}
+
+TEST_F(PipelineTest, OneRefusedMessageDoesNotMakeTheRestOfAFlushGoSingly) {
+  PipelineOptions options;
+  options.batch_events = 10;
+  make(options);
+  bus_.refuse_values_with("\"trade_id\":\"poison\"");
+  feed("trade A poison");
+  for (int i = 0; i < 99; ++i) feed("trade A " + std::to_string(i));
+  ASSERT_TRUE(pipeline_->flush());
+  EXPECT_EQ(bus_.messages("utp.r.x.trades.v2").size(), 99u);
+  EXPECT_EQ(bus_.publishes(), 1u + 10u + 9u + 1u) << "the chunk, its ten one by one, the other nine, and the letter";
+}
+
+TEST_F(PipelineTest, DeadLettersGoOnWhereTheBusStopped) {
+  PipelineOptions options;
+  options.batch_events = 2;
+  make(options);
+  for (int i = 0; i < 6; ++i) feed("nonsense " + std::to_string(i));
+  bus_.fail_with(Error{Code::kUnavailable, "away", true}, 1);
+  EXPECT_FALSE(pipeline_->flush());
+  feed("nonsense 6");
+  EXPECT_FALSE(pipeline_->flush());
+  bus_.fail_with(std::nullopt);
+  ASSERT_TRUE(pipeline_->flush());
+  const auto letters = bus_.messages("utp.r.x.system.frames.v1.dlq");
+  ASSERT_EQ(letters.size(), 7u) << "each once";
+  for (int i = 0; i < 7; ++i) EXPECT_NE(letters[i].value.find(base64("nonsense " + std::to_string(i))), std::string::npos) << i;
+  EXPECT_TRUE(pipeline_->empty());
+}
+
+TEST_F(PipelineTest, ADeadLetterThatTheBusRefusesTakesNoOtherWithIt) {
+  make();
+  bus_.refuse_values_with(base64("nonsense 2"));
+  for (int i = 0; i < 5; ++i) feed("nonsense " + std::to_string(i));
+  ASSERT_TRUE(pipeline_->flush());
+  EXPECT_EQ(bus_.messages("utp.r.x.system.frames.v1.dlq").size(), 4u);
+  EXPECT_TRUE(pipeline_->empty());
+}
+
+TEST_F(PipelineTest, AMapperThatThrowsCostsTheFrameAndNoMore) {
+  make();
+  feed("throw");
+  feed("trade A 1");
+  ASSERT_TRUE(pipeline_->flush());
+  const auto letters = bus_.messages("utp.r.x.system.frames.v1.dlq");
+  ASSERT_EQ(letters.size(), 1u);
+  EXPECT_NE(letters[0].value.find("out of words"), std::string::npos) << letters[0].value;
+  EXPECT_EQ(bus_.messages("utp.r.x.trades.v2").size(), 1u);
+}
+
+TEST_F(PipelineTest, CommandsSayWhichOpeningOfTheirConnectionTheyAnswerTo) {
+  std::vector<std::uint64_t> opens;
+  PipelineOptions options;
+  options.commands = [&](const Command& command) { opens.push_back(command.opens); };
+  make(options);
+  feed("ask");
+  feed("", FrameKind::kOpen);
+  feed("ask");
+  feed("", FrameKind::kClose);
+  feed("", FrameKind::kOpen);
+  feed("ask");
+  EXPECT_EQ(opens, (std::vector<std::uint64_t>{0, 1, 2}));
+}
+
+TEST_F(PipelineTest, EventsOfAStreamNameEachTypeThatItsChannelBecomes) {
+  StreamWatch watch({{{"ticker", "A"}, {"quotes/v2", "trades/v2"}, 10'000'000}, {{"heartbeats", ""}, {}, 10'000'000}}, {});
+  watch.start(clock_.now());
+  make({}, &watch);
+  feed("", FrameKind::kOpen);
+  feed("quote A 1");
+  clock_.advance(20'000'000);
+  pipeline_->check(clock_.now());
+  feed("cut", FrameKind::kClose);
+  feed("", FrameKind::kOpen);
+  ASSERT_TRUE(pipeline_->flush());
+  for (const char* topic : {"utp.r.x.system.stale.v1", "utp.r.x.system.gap.v1"}) {
+    const auto events = bus_.messages(topic);
+    ASSERT_EQ(events.size(), 2u) << topic << ": one for each type, none for the heartbeats";
+    EXPECT_NE(events[0].value.find("\"stream_type\":\"quotes/v2\""), std::string::npos) << events[0].value;
+    EXPECT_NE(events[1].value.find("\"stream_type\":\"trades/v2\""), std::string::npos) << events[1].value;
+    EXPECT_NE(events[1].value.find("\"channel\":\"ticker\""), std::string::npos) << events[1].value;
+  }
+  EXPECT_EQ(pipeline_->counts().gaps, 2u);
+  const auto reconnects = bus_.messages("utp.r.x.system.reconnect.v1");
+  ASSERT_EQ(reconnects.size(), 1u);
+  EXPECT_EQ(reconnects[0].value.find("confirmed"), std::string::npos) << "nothing can be confirmed yet when a connection opens";
+}
+
+TEST_F(PipelineTest, LatencyIsNotKnownWhereNothingWasPublished) {
+  make();
+  EXPECT_EQ(pipeline_->counts().latency_samples, 0u);
+  feed("trade A 1");
+  EXPECT_EQ(pipeline_->outbound_events(), 1u);
+  ASSERT_TRUE(pipeline_->flush());
+  EXPECT_EQ(pipeline_->outbound_events(), 0u);
+  EXPECT_EQ(pipeline_->counts().latency_samples, 1u);
+  for (const std::int64_t seconds : {10, 20}) pipeline_->turn_latency(seconds * 1'000'000'000);
+  EXPECT_EQ(pipeline_->counts().latency_samples, 0u);
 }
 
 TEST_F(PipelineTest, PublishesInBatchesOfTheConfiguredSize) {

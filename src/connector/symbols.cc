@@ -1,22 +1,16 @@
-#include <functional>
-#include <unordered_map>
-
 #include "connector/mapper.h"
+#include "connector/text_map.h"
 
 namespace utp {
 namespace {
 
 constexpr char kCanonicalSeparator = '-';
 
-struct TextHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
 // Nodes do not move, so views of values stay valid while entries are added.
-using TextMap = std::unordered_map<std::string, std::string, TextHash, std::equal_to<>>;
+using Names = TextMap<std::string>;
 
 // `text` cut at each `from`, every piece translated, joined with `to`.
-std::string translate(std::string_view text, std::string_view from, std::string_view to, const TextMap& assets) {
+std::string translate(std::string_view text, std::string_view from, std::string_view to, const Names& assets) {
   std::string out;
   for (std::size_t begin = 0;;) {
     const std::size_t end = from.empty() ? std::string_view::npos : text.find(from, begin);
@@ -32,10 +26,17 @@ std::string translate(std::string_view text, std::string_view from, std::string_
 }  // namespace
 
 struct SymbolMap::Impl {
-  TextMap to_canonical;  // exceptions, and what was translated before
-  TextMap to_venue;
-  TextMap asset_to_canonical;
-  TextMap asset_to_venue;
+  Names to_canonical;  // exceptions, and what was translated before
+  Names to_venue;
+  Names asset_to_canonical;
+  Names asset_to_venue;
+  std::string unkept;  // the last one past the bound
+
+  std::string_view keep(Names& names, std::string_view from, std::string to) {
+    if (names.size() < kNamesMax) return names.try_emplace(std::string(from), std::move(to)).first->second;
+    unkept = std::move(to);
+    return unkept;
+  }
 };
 
 SymbolMap::SymbolMap() : impl_(std::make_unique<Impl>()), separator_(1, kCanonicalSeparator) {}
@@ -57,15 +58,15 @@ void SymbolMap::add_asset(std::string venue_asset, std::string canonical_asset) 
 std::string_view SymbolMap::canonical(std::string_view venue) {
   const auto known = impl_->to_canonical.find(venue);
   if (known != impl_->to_canonical.end()) return known->second;
-  auto text = translate(venue, separator_, std::string_view(&kCanonicalSeparator, 1), impl_->asset_to_canonical);
-  return impl_->to_canonical.try_emplace(std::string(venue), std::move(text)).first->second;
+  return impl_->keep(impl_->to_canonical, venue,
+                     translate(venue, separator_, std::string_view(&kCanonicalSeparator, 1), impl_->asset_to_canonical));
 }
 
 std::string_view SymbolMap::venue(std::string_view canonical) {
   const auto known = impl_->to_venue.find(canonical);
   if (known != impl_->to_venue.end()) return known->second;
-  auto text = translate(canonical, std::string_view(&kCanonicalSeparator, 1), separator_, impl_->asset_to_venue);
-  return impl_->to_venue.try_emplace(std::string(canonical), std::move(text)).first->second;
+  return impl_->keep(impl_->to_venue, canonical,
+                     translate(canonical, std::string_view(&kCanonicalSeparator, 1), separator_, impl_->asset_to_venue));
 }
 
 }  // namespace utp

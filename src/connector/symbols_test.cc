@@ -51,5 +51,18 @@ TEST(SymbolMap, ViewsStayValidWhileMoreIsAddedAndAfterAMove) {
   EXPECT_EQ(moved.canonical("AAA/USD").data(), first.data());
 }
 
+TEST(SymbolMap, RemembersABoundedNumberOfNamesAndTranslatesTheRestAllTheSame) {
+  SymbolMap map;
+  map.set_separator("/");
+  map.add("SPX", "^SPX/IDX");
+  const std::string_view first = map.canonical("AAA/USD");
+  for (std::size_t i = 0; i < SymbolMap::kNamesMax; ++i) map.canonical("S" + std::to_string(i) + "/USD");
+  const std::string_view past = map.canonical("ONE/USD");
+  EXPECT_EQ(past, "ONE-USD");
+  EXPECT_EQ(map.canonical("TWO/USD").data(), past.data()) << "nothing is remembered past the bound";
+  EXPECT_EQ(map.canonical("^SPX/IDX"), "SPX");
+  EXPECT_EQ(map.canonical("AAA/USD").data(), first.data());
+}
+
 }  // namespace
 }  // namespace utp

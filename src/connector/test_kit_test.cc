@@ -9,6 +9,7 @@
 
 #include "connector/testing/contract_case.h"
 #include "connector/testing/skeleton.h"
+#include "connector/websocket.h"
 
 namespace utp {
 namespace {
@@ -109,6 +110,50 @@ TEST_F(TestKitTest, AProgramThatWritesNoEventsFails) {
   replace("connector.manifest.yaml", "exec:python3 feed.py", "exec:sleep 1000");
   options_.patience_ns = 300'000'000;
   EXPECT_EQ(result_of(8).outcome, ContractResult::Outcome::kFailed);
+}
+
+// A connector whose n-th subscription is what `message` says.
+ContractResult resubscription_of(const std::string& folder, ContractOptions options, const std::function<std::string(int)>& message) {
+  struct OneQuote final : Mapper {
+    explicit OneQuote(MapperContext c) : context(std::move(c)) {}
+    void on_frame(const Frame& frame, MapperOutput& output) override {
+      if (frame.kind != FrameKind::kWs) return;
+      EventHeader header;
+      header.symbol = "BTC-USD";
+      header.event_time = frame.receive_time;
+      row.reset(*context.plans[0]);
+      row.set(*context.plans[0]->column("bid"), Decimal(1, 0));
+      output.emit(0, header, row);
+      output.alive(frame.connection, "ticker", header.symbol);
+    }
+    MapperContext context;
+    Row row;
+  };
+  BuiltinConnector builtin;
+  builtin.id = "feed";
+  builtin.mapper = [](MapperContext context) -> Result<std::unique_ptr<Mapper>> { return std::make_unique<OneQuote>(std::move(context)); };
+  builtin.collector = [&](CollectorContext context) {
+    WebSocketOptions ws;
+    ws.name = "feed";
+    ws.url = "ws://127.0.0.1:1/";
+    ws.subscribe = [&, n = 0](std::uint32_t, std::span<const WantedStream>) mutable { return std::vector<std::string>{message(n++)}; };
+    return make_websocket_collector(std::move(ws), std::move(context));
+  };
+  options.builtin = &builtin;
+  options.patience_ns = 1'000'000'000;
+  for (const ContractResult& r : run_contract(folder, options)) {
+    if (r.number == 9) return r;
+  }
+  return {};
+}
+
+TEST_F(TestKitTest, AResubscriptionOfSomethingElseFails) {
+  ASSERT_TRUE(write_skeleton(root_, "feed", SkeletonKind::kCpp));
+  const ContractResult same = resubscription_of(root_ + "/feed", options_, [](int) { return "subscribe BTC"; });
+  EXPECT_EQ(same.outcome, ContractResult::Outcome::kPassed) << same.detail;
+  const ContractResult other = resubscription_of(root_ + "/feed", options_, [](int n) { return n == 0 ? "subscribe BTC" : "subscribe"; });
+  EXPECT_EQ(other.outcome, ContractResult::Outcome::kFailed);
+  EXPECT_NE(other.detail.find("not sent again: subscribe BTC"), std::string::npos) << other.detail;
 }
 
 TEST(ContractCase, ComparesByValue) {

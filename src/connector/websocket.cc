@@ -38,13 +38,12 @@ class Link final : public net::SessionEvents {
   void reset(const std::string& reason);
   void stop();
   std::uint64_t generation() const { return generation_; }
-  bool is_open() const { return open_; }
 
   void on_open() override;
   void on_sent(std::string_view text) override;
   void on_idle() override;
   void on_message(std::string_view bytes) override;
-  void on_control() override;
+  void on_bytes() override;
   void on_end(std::string reason) override { ended(reason); }
 
  private:
@@ -77,10 +76,9 @@ class Link final : public net::SessionEvents {
 
 class WebSocketCollector final : public Collector {
  public:
-  WebSocketCollector(WebSocketOptions options, CollectorContext context, Url endpoint, Url http_base)
+  WebSocketCollector(WebSocketOptions options, CollectorContext context, Url http_base)
       : options_(std::move(options)),
         context_(std::move(context)),
-        endpoint_(std::move(endpoint)),
         http_base_(std::move(http_base)),
         tls_(asio::ssl::context::tls_client),
         random_(context_.seed),
@@ -137,7 +135,10 @@ class WebSocketCollector final : public Collector {
     stopping_ = true;
     work_.reset();
     for (const auto& link : links_) link->stop();
-    for (const auto& request : waiting_requests_) request->timer.cancel();
+    for (const auto& request : waiting_requests_) {
+      request->timer.cancel();
+      if (request->get) request->get->cancel();
+    }
     waiting_requests_.clear();
   }
 
@@ -151,6 +152,7 @@ class WebSocketCollector final : public Collector {
     std::uint64_t generation = 0;
     unsigned attempt = 0;
     asio::steady_timer timer;
+    std::shared_ptr<net::HttpGet> get;  // under way
   };
 
   void obey(Command command) {
@@ -161,6 +163,8 @@ class WebSocketCollector final : public Collector {
       return;
     }
     Link& link = *links_[command.connection];
+    // Said of a connection that is gone: what took its place was subscribed anew and starts from a clean state.
+    if (command.opens != 0 && command.opens != link.generation()) return;
     switch (command.kind) {
       case Command::Kind::kSend:
         link.send(std::move(command.text));
@@ -195,14 +199,13 @@ class WebSocketCollector final : public Collector {
     messages_.take(now);
     ++request->attempt;
     Url url = http_base_;
-    if (url.target.back() == '/') url.target.pop_back();
-    url.target += request->command.text.empty() || request->command.text.front() != '/' ? "/" + request->command.text
-                                                                                        : request->command.text;
-    net::http_get(io_, tls_, url, options_.headers, kRequestTimeoutNs, kRequestBytesMax,
-                  [this, request](net::HttpAnswer answer) { request_ended(request, std::move(answer)); });
+    url.target = (request->command.text.starts_with('/') ? "" : "/") + request->command.text;
+    request->get = net::http_get(io_, tls_, url, kRequestTimeoutNs, kRequestBytesMax,
+                                 [this, request](net::HttpAnswer answer) { request_ended(request, std::move(answer)); });
   }
 
   void request_ended(const std::shared_ptr<Request>& request, net::HttpAnswer answer) {
+    request->get.reset();
     if (stopping_) return;
     Link& link = *links_[request->command.connection];
     // The connection that it was for is gone; the mapper asks again after the next open.
@@ -232,7 +235,7 @@ class WebSocketCollector final : public Collector {
 
   WebSocketOptions options_;
   CollectorContext context_;
-  Url endpoint_, http_base_;
+  const Url http_base_;
   asio::ssl::context tls_;
   Random random_;
   TokenBucket connections_, messages_;
@@ -270,15 +273,12 @@ void Link::schedule(std::int64_t delay_ns) {
 
 void Link::connect() {
   url_text_ = owner_.context_.endpoint.empty() ? owner_.options_.url : owner_.context_.endpoint;
-  if (owner_.options_.connection_url) url_text_ = owner_.options_.connection_url(number_, streams_, url_text_);
   net::SessionOptions options;
   if (auto url = Url::parse(url_text_)) {
     options.url = std::move(*url);
   } else {
     return ended(url.error().message);
   }
-  options.headers = owner_.options_.headers;
-  options.subprotocols = owner_.options_.subprotocols;
   options.deflate = owner_.options_.deflate;
   options.message_bytes_max = owner_.context_.link.message_bytes_max;
   session_ = net::make_session(owner_.io_, owner_.tls_, std::move(options), *this);
@@ -341,12 +341,9 @@ void Link::on_idle() {
   pump();
 }
 
-void Link::on_message(std::string_view bytes) {
-  owner_.deliver(number_, FrameKind::kWs, "", bytes);
-  last_receive_ns_ = now_ns();
-}
+void Link::on_message(std::string_view bytes) { owner_.deliver(number_, FrameKind::kWs, "", bytes); }
 
-void Link::on_control() {
+void Link::on_bytes() {
   last_receive_ns_ = now_ns();
   if (ping_sent_ns_) watch();  // the answer: the next silence begins now
 }
@@ -427,16 +424,9 @@ void Link::stop() {
 Result<std::unique_ptr<Collector>> make_websocket_collector(WebSocketOptions options, CollectorContext context) {
   if (context.clock == nullptr) return fail(Code::kInvalidArgument, "connector " + options.name + ": no clock was given");
   UTP_TRY(Url endpoint, Url::parse(context.endpoint.empty() ? options.url : context.endpoint));
-  Url http_base;
-  if (context.endpoint.empty() && !options.http_url.empty()) {
-    UTP_TRY(http_base, Url::parse(options.http_url));
-  } else {
-    http_base = endpoint;
-    http_base.scheme = endpoint.tls ? "https" : "http";
-    http_base.target = "/";
-  }
-  auto collector =
-      std::make_unique<WebSocketCollector>(std::move(options), std::move(context), std::move(endpoint), std::move(http_base));
+  endpoint.scheme = endpoint.tls ? "https" : "http";
+  endpoint.target.clear();
+  auto collector = std::make_unique<WebSocketCollector>(std::move(options), std::move(context), std::move(endpoint));
   UTP_CHECK(collector->set_up());
   return std::unique_ptr<Collector>(std::move(collector));
 }

@@ -6,8 +6,8 @@
 // - Frames: kOpen (address), then kSent for each message of ours, kWs for each message of the venue; kClose (reason) when a
 //   connection is gone, and also for an attempt that never opened. kHttp for the answer to a kRequest.
 // - A connection that ends for any reason is made again after a random wait that grows (LinkLimits), and subscribed anew.
-// - A silent connection is asked with a ping; without an answer it is dropped and made again.
-// - Commands: kSend waits for the message limit. kRequest is tried up to request_attempts times; if it fails for good, the
+// - A connection without a byte is asked with a ping; without an answer it is dropped and made again.
+// - Commands that answer to an earlier opening of their connection (Command::opens) are dropped. kSend waits for the message limit. kRequest is tried up to request_attempts times; if it fails for good, the
 //   command's connection is made again, so that the mapper starts from a clean state. kReconnect closes at once.
 // - TLS: at least 1.2, peer verified against the system's roots plus CollectorContext::ca_file, host name checked, SNI sent.
 //
@@ -27,20 +27,14 @@ namespace utp {
 
 struct WebSocketOptions {
   std::string name;  // of the connector, for the log
-  std::string url;   // "wss://host[:port]/path"; CollectorContext::endpoint takes its place when it is set
-  // Base of kRequest's paths, "https://host[:port]". When the endpoint is overridden, requests go to the endpoint's host
-  // (ws becomes http, wss https). "" = the endpoint's host.
-  std::string http_url;
+  // "wss://host[:port]/path"; CollectorContext::endpoint takes its place when it is set. Requests go to the same host (ws
+  // becomes http, wss https).
+  std::string url;
   // The messages that subscribe `streams` (this connection's slice); sent in order each time the connection opens.
   std::function<std::vector<std::string>(std::uint32_t connection, std::span<const WantedStream> streams)> subscribe;
-  // Address of a connection where it depends on the streams; without it, the endpoint's.
-  std::function<std::string(std::uint32_t connection, std::span<const WantedStream> streams, const std::string& endpoint)>
-      connection_url;
   // Sent on each connection every keep_alive_ns, for venues that want to hear from us in their own words.
   std::string keep_alive;
   std::int64_t keep_alive_ns = 0;
-  std::vector<std::pair<std::string, std::string>> headers;  // of the handshake and of requests
-  std::vector<std::string> subprotocols;
   bool deflate = false;  // offer permessage-deflate
   std::uint32_t request_attempts = 4;
   std::size_t outbox_messages_max = 1024;  // waiting to be sent per connection, and requests; past it the connection is reset

@@ -36,7 +36,8 @@ class SessionOf final : public Session, public std::enable_shared_from_this<Sess
     resolver_.async_resolve(options_.url.host, options_.url.port,
                             [self = this->shared_from_this()](ErrorCode error, Tcp::resolver::results_type results) {
                               if (error) return self->end("name " + self->options_.url.host + ": " + error.message());
-                              self->connect(results);
+                              // A look-up that is under way cannot be cancelled: by now nobody may want the connection.
+                              if (self->events_ != nullptr) self->connect(results);
                             });
   }
 
@@ -90,6 +91,7 @@ class SessionOf final : public Session, public std::enable_shared_from_this<Sess
     beast::get_lowest_layer(stream_).async_connect(
         results, [self = this->shared_from_this()](ErrorCode error, const Tcp::endpoint&) {
           if (error) return self->end("connect: " + error.message());
+          if (self->events_ == nullptr) return;
           ErrorCode ignored;
           beast::get_lowest_layer(self->stream_).socket().set_option(Tcp::no_delay(true), ignored);
           self->secure();
@@ -122,15 +124,9 @@ class SessionOf final : public Session, public std::enable_shared_from_this<Sess
     deflate.client_enable = options_.deflate;
     stream_.set_option(deflate);
     if (options_.message_bytes_max > 0) stream_.read_message_max(options_.message_bytes_max);
-    stream_.set_option(websocket::stream_base::decorator([this](websocket::request_type& request) {
-      request.set(beast::http::field::user_agent, "utp");
-      for (const auto& [name, value] : options_.headers) request.set(name, value);
-      std::string protocols;
-      for (const std::string& protocol : options_.subprotocols) protocols += (protocols.empty() ? "" : ", ") + protocol;
-      if (!protocols.empty()) request.set(beast::http::field::sec_websocket_protocol, protocols);
-    }));
+    stream_.set_option(websocket::stream_base::decorator([](websocket::request_type& request) { request.set(beast::http::field::user_agent, "utp"); }));
     stream_.control_callback([this](websocket::frame_type kind, beast::string_view) {
-      if (kind != websocket::frame_type::close && events_ != nullptr) events_->on_control();
+      if (kind != websocket::frame_type::close && events_ != nullptr) events_->on_bytes();
     });
     stream_.text(true);
     stream_.async_handshake(answer_, options_.url.authority(), options_.url.target,
@@ -150,19 +146,25 @@ class SessionOf final : public Session, public std::enable_shared_from_this<Sess
     read();
   }
 
+  // Piece by piece: a large message on a slow line is no silence.
   void read() {
     if (events_ == nullptr) return;
-    stream_.async_read(buffer_, [self = this->shared_from_this()](ErrorCode error, std::size_t) {
+    stream_.async_read_some(buffer_, 0, [self = this->shared_from_this()](ErrorCode error, std::size_t) {
       if (error) return self->end(self->end_reason(error));
-      if (self->events_ != nullptr) {
-        const auto data = self->buffer_.cdata();
-        self->events_->on_message({static_cast<const char*>(data.data()), data.size()});
-      }
-      self->buffer_.consume(self->buffer_.size());
-      // A snapshot of megabytes is no reason to hold them for good.
-      if (self->buffer_.capacity() > kBufferKeptBytes) self->buffer_ = beast::flat_buffer();
+      if (self->events_ != nullptr) self->events_->on_bytes();
+      if (self->stream_.is_message_done()) self->message();
       self->read();
     });
+  }
+
+  void message() {
+    if (events_ != nullptr) {
+      const auto data = buffer_.cdata();
+      events_->on_message({static_cast<const char*>(data.data()), data.size()});
+    }
+    buffer_.consume(buffer_.size());
+    // A snapshot of megabytes is no reason to hold them for good.
+    if (buffer_.capacity() > kBufferKeptBytes) buffer_ = beast::flat_buffer();
   }
 
   std::string end_reason(ErrorCode error) const {

@@ -5,8 +5,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -23,7 +21,7 @@ class SessionEvents {
   virtual void on_sent(std::string_view text) = 0;  // right before the bytes go out
   virtual void on_idle() = 0;                       // everything was sent
   virtual void on_message(std::string_view bytes) = 0;
-  virtual void on_control() = 0;                    // ping or pong
+  virtual void on_bytes() = 0;                      // anything at all, a part of a message or a pong
   virtual void on_end(std::string reason) = 0;
 
  protected:
@@ -32,8 +30,6 @@ class SessionEvents {
 
 struct SessionOptions {
   Url url;
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::vector<std::string> subprotocols;
   bool deflate = false;
   std::uint64_t message_bytes_max = 0;
 };
@@ -58,10 +54,14 @@ struct HttpAnswer {
   std::int64_t retry_after_ns = 0;  // 0 = not said
 };
 
+class HttpGet {
+ public:
+  virtual ~HttpGet() = default;
+  virtual void cancel() = 0;  // `done` is not called any more
+};
 // GET url; `done` is called once on the loop's thread.
-void http_get(boost::asio::io_context& io, boost::asio::ssl::context& tls, const Url& url,
-              const std::vector<std::pair<std::string, std::string>>& headers, std::int64_t timeout_ns,
-              std::uint64_t body_bytes_max, std::function<void(HttpAnswer)> done);
+std::shared_ptr<HttpGet> http_get(boost::asio::io_context& io, boost::asio::ssl::context& tls, const Url& url, std::int64_t timeout_ns,
+                                  std::uint64_t body_bytes_max, std::function<void(HttpAnswer)> done);
 
 // Before the handshake: sends the name (SNI) and demands a certificate for it. False when OpenSSL refuses the name.
 bool expect_host(SSL* ssl, const std::string& host);

@@ -6,9 +6,13 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <thread>
+#include <utility>
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 
 #include "connector/testing/websocket_peer.h"
 
@@ -19,6 +23,36 @@ using testing::PeerConnection;
 using testing::PeerOptions;
 using testing::PeerScript;
 using testing::WebSocketPeer;
+
+// While one of these lives, the first look-up of kHost waits for answer() and gives 127.0.0.1; later ones fail.
+class SlowName {
+ public:
+  static constexpr const char* kHost = "slow.invalid";
+  SlowName() { current_ = this; }
+  ~SlowName() {
+    answer();
+    current_ = nullptr;
+  }
+  void answer() {
+    if (!std::exchange(answered_, true)) answer_.set_value();
+  }
+  bool wait_until_asked() { return asking_.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready; }
+  // True: the first one.
+  static bool look_up() {
+    SlowName* const self = current_;
+    if (self == nullptr || self->asked_.exchange(true)) return false;
+    self->asking_.set_value();
+    self->waiting_.wait();
+    return true;
+  }
+
+ private:
+  static inline std::atomic<SlowName*> current_ = nullptr;
+  std::promise<void> asking_, answer_;
+  std::future<void> waiting_ = answer_.get_future();
+  std::atomic<bool> asked_ = false;
+  bool answered_ = false;
+};
 
 struct Seen {
   FrameKind kind;
@@ -210,6 +244,78 @@ TEST_F(WebSocketTest, AFrozenSocketIsNoticedAndReplaced) {
   EXPECT_EQ(frames_.count(FrameKind::kClose, "no answer to a ping"), 1u) << frames_.dump();
 }
 
+// A snapshot on a slow line: no message is whole for longer than both limits, and no ping is answered meanwhile.
+TEST_F(WebSocketTest, AMessageThatComesInPiecesIsNoSilence) {
+  context_.link.silence_ns = 1'000'000'000;
+  context_.link.ping_timeout_ns = 1'000'000'000;
+  PeerScript script;
+  script.on_open = [](PeerConnection& c) { c.freeze(); };
+  WebSocketPeer peer(script);
+  start(peer.url());
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kSent, 2)) << frames_.dump();
+  const auto connection = peer.connections()[0];
+  constexpr int kPieces = 30;
+  connection->send_raw(std::string("\x81\x7e\x01\x2c", 4));  // a text frame of 300 bytes
+  for (int i = 0; i < kPieces; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    connection->send_raw(std::string(300 / kPieces, 'x'));
+  }
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 1, std::string(300, 'x'))) << frames_.dump();
+  EXPECT_EQ(frames_.count(FrameKind::kOpen), 1u) << frames_.dump();
+  EXPECT_EQ(frames_.count(FrameKind::kClose), 0u) << frames_.dump();
+}
+
+// A name's look-up cannot be cancelled: what was given up during it must not connect after all.
+TEST_F(WebSocketTest, AnAttemptThatWasGivenUpDoesNotConnectLater) {
+  WebSocketPeer peer({});
+  SlowName name;
+  context_.link.connect_timeout_ns = 1'000'000;
+  start("ws://" + std::string(SlowName::kHost) + ":" + std::to_string(peer.port()) + "/");
+  ASSERT_TRUE(name.wait_until_asked());
+  const std::size_t given_up = frames_.count(FrameKind::kClose, "no connection within");
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kClose, given_up + 1, "no connection within")) << frames_.dump();
+  name.answer();
+  // The look-ups after it fail; by then the first one's answer was seen.
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kClose, 1, "name ")) << frames_.dump();
+  finish();
+  EXPECT_TRUE(peer.connections().empty());
+}
+
+TEST_F(WebSocketTest, ACommandForAConnectionThatIsGoneIsDropped) {
+  WebSocketPeer peer(echo_script());
+  start(peer.url());
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 2));
+  collector_->carry_out({Command::Kind::kReconnect, 0, "", "first", 1});
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kOpen, 2)) << frames_.dump();
+  collector_->carry_out({Command::Kind::kReconnect, 0, "", "from frames of the first", 1});
+  collector_->carry_out({Command::Kind::kSend, 0, "", "from frames of the first", 1});
+  collector_->carry_out({Command::Kind::kSend, 0, "", "from frames of the second", 2});
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 1, "from frames of the second")) << frames_.dump();
+  EXPECT_EQ(frames_.count(FrameKind::kSent, "from frames of the first"), 0u);
+  EXPECT_EQ(frames_.count(FrameKind::kOpen), 2u) << frames_.dump();
+}
+
+// The peer takes the request and never answers it.
+TEST_F(WebSocketTest, StoppingDoesNotWaitForARequest) {
+  std::promise<void> asked, go_on;
+  PeerScript script = echo_script();
+  script.on_get = [&, answer = go_on.get_future().share()](std::string_view) {
+    asked.set_value();
+    answer.wait();
+    return std::pair<unsigned, std::string>(200, "too late");
+  };
+  WebSocketPeer peer(script);
+  start(peer.url());
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 2));
+  collector_->carry_out({Command::Kind::kRequest, 0, "slow", "/slow"});
+  asked.get_future().wait();
+  const auto before = clock_.monotonic_ns();
+  finish();
+  const auto took_ns = clock_.monotonic_ns() - before;
+  go_on.set_value();
+  EXPECT_LT(took_ns, 20'000'000'000) << "a request may take 30 s";
+}
+
 TEST_F(WebSocketTest, ASilentSocketThatAnswersPingsIsKept) {
   context_.link.silence_ns = 10'000'000;
   context_.link.ping_timeout_ns = 2'000'000'000;
@@ -397,4 +503,16 @@ TEST_F(WebSocketTlsTest, AnUnreadableAuthorityFileIsNamed) {
 }
 
 }  // namespace
+
+int look_up(const char* host, const char* service, const addrinfo* hints, addrinfo** found) {
+  const auto real = reinterpret_cast<decltype(&getaddrinfo)>(dlsym(RTLD_NEXT, "getaddrinfo"));
+  if (host == nullptr || std::string_view(host) != SlowName::kHost) return real(host, service, hints, found);
+  return SlowName::look_up() ? real("127.0.0.1", service, hints, found) : EAI_NONAME;
+}
+
 }  // namespace utp
+
+// Takes the library's place in this program.
+extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo* hints, addrinfo** found) {
+  return utp::look_up(host, service, hints, found);
+}

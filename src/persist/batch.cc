@@ -27,7 +27,7 @@ void Persister::Batch::clear() {
   newest_event_time_ = {};
   result = {};
   commit_time = {};
-  letters_made = false;
+  letters_taken = 0;
 }
 
 std::size_t Persister::Batch::range_of(const InMessage& message) {

@@ -48,13 +48,13 @@ class Persister::Batch {
   Timestamp newest_event_time() const { return newest_event_time_; }
   bool committed() const { return commit_time.ns != 0; }
 
-  // What could not be read, then what the store named, in the order of the bus.
+  // What could not be read, then what the store named, in the order of the bus, until `take` says false.
   template <class F>
   void for_each_letter(F take) const;
 
   WriteResult result;
   Timestamp commit_time;  // 0 until write() succeeded
-  bool letters_made = false;
+  std::size_t letters_taken = 0;  // by write_dead_letters(): have a place, the DLQ topic or the overflow
 
  private:
   std::size_t range_of(const InMessage& message);
@@ -84,8 +84,9 @@ class Persister::Batch {
 template <class F>
 void Persister::Batch::for_each_letter(F take) const {
   std::size_t row = 0;
+  bool wanted = true;
   const auto take_rows_before = [&](std::size_t message) {
-    for (; row < result.errors.size() && stored_message_[result.errors[row].index] < message; ++row) {
+    for (; wanted && row < result.errors.size() && stored_message_[result.errors[row].index] < message; ++row) {
       const RowError& error = result.errors[row];
       const std::size_t at = stored_message_[error.index];
       DeadLetter l = letter(at);
@@ -94,17 +95,18 @@ void Persister::Batch::for_each_letter(F take) const {
       l.message = error.error.message;
       l.connector = to_store_[error.index]->envelope.source_id;
       l.event_type = to_store_[error.index]->envelope.event_type;
-      take(l);
+      wanted = take(l);
     }
   };
   for (const Refused& refused : refused_) {
     take_rows_before(refused.message);
+    if (!wanted) return;
     DeadLetter l = letter(refused.message);
     l.stage = DeadLetterStage::kRead;
     l.code = refused.violation.code;
     l.path = refused.violation.path;
     l.message = refused.violation.message;
-    take(l);
+    wanted = take(l);
   }
   take_rows_before(messages_.size());
 }

@@ -7,6 +7,7 @@
 #include "core/base64.h"
 #include "core/hash.h"
 #include "core/json_writer.h"
+#include "core/log.h"
 #include "normalize/dead_letter.h"
 #include "persist/json_merge.h"
 #include "schema/json.h"
@@ -110,7 +111,7 @@ struct Dlq::Impl {
   std::unique_ptr<Publisher> publisher{};
   std::unique_ptr<DeadLetterWriter> tombstones{};
 
-  // Every dlq/v1 event that was there at the call.
+  // Every dlq/v1 event that was there at the call. kCancelled when options.stop says so.
   Status read(const std::function<bool(Part&& part)>& take);
   Result<std::unordered_map<std::string, std::string>> finished();
   Status open_publisher();
@@ -127,7 +128,10 @@ Dlq::~Dlq() = default;
 
 Status Dlq::Impl::read(const std::function<bool(Part&& part)>& take) {
   const std::string pattern = dead_letter_topic("utp." + options.realm + "." + options.region + ".>");
-  const Timestamp end = clock.now();
+  // By the bus's own times: its clock may be another, or stand ahead of this one.
+  Timestamp end;
+  UTP_TRY(const auto topics, bus.stats(pattern));
+  for (const TopicStats& topic : topics) end = std::max(end, topic.last_time);
   UTP_TRY(const auto subscription, bus.subscribe({.patterns = {pattern}, .group = {}, .member = {}, .start = {}}));
   Event event;
   Violation violation;
@@ -136,6 +140,7 @@ Status Dlq::Impl::read(const std::function<bool(Part&& part)>& take) {
     if (messages.empty()) return {};
     bool new_ones = true;
     for (const InMessage& message : messages) {
+      if (options.stop && options.stop()) return fail(Code::kCancelled, "interrupted");
       new_ones = new_ones && message.publish_time > end;
       if (!reader.read(message.value, event, violation) || event.envelope.event_type != "dlq/v1") continue;
       if (!take(read_part(event, message))) return {};
@@ -146,10 +151,17 @@ Status Dlq::Impl::read(const std::function<bool(Part&& part)>& take) {
 
 Result<std::unordered_map<std::string, std::string>> Dlq::Impl::finished() {
   std::unordered_map<std::string, std::string> out;
+  std::uint64_t forgotten = 0;
   UTP_CHECK(read([&](Part&& part) {
-    if (is_tombstone(part)) out[part.tombstone_of] = part.entry.code;
+    if (!is_tombstone(part)) return true;
+    if (out.size() < options.letters_max || out.contains(part.tombstone_of)) out[part.tombstone_of] = part.entry.code;
+    else ++forgotten;
     return true;
   }));
+  if (forgotten > 0) {
+    log::warn("too many finished dead letters to remember: the newest of them show as open; a shorter retention of the .dlq topics "
+              "removes the old ones", {{"remembered", std::to_string(out.size())}, {"forgotten", std::to_string(forgotten)}});
+  }
   return out;
 }
 
@@ -262,7 +274,7 @@ Status Dlq::Impl::replay_one(const DlqEntry& entry, const DlqRepair& repair) {
   if (!entry.complete) return fail(Code::kNotFound, "not all of its parts are on the bus any more");
   std::string bytes = entry.original;
   if (!repair.program.empty()) {
-    UTP_TRY(bytes, filter_through(repair.program, bytes, repair.program_timeout_ms, repair.program_output_bytes_max));
+    UTP_TRY(bytes, filter_through(repair.program, bytes, repair.program_timeout_ms, repair.program_output_bytes_max, options.stop));
   }
   if (!repair.merge_patch.empty()) {
     UTP_TRY(bytes, json_merge_patch(bytes, repair.merge_patch));
@@ -295,9 +307,13 @@ Result<DlqReport> Dlq::Impl::each(Dlq& dlq, const DlqFilter& filter, std::string
   Status broken;
   DlqFilter open = filter;
   open.finished = false;
-  UTP_CHECK(dlq.scan(open, [&](DlqEntry& entry) {
+  const Status scanned = dlq.scan(open, [&](DlqEntry& entry) {
     Status status = act(entry);
     if (status) status = finish(entry, how);
+    if (!status && status.error().code == Code::kCancelled) {
+      report.stopped = true;
+      return false;
+    }
     if (status) {
       ++(how == kDropped ? report.dropped : report.replayed);
     } else if (status.error().retryable) {
@@ -307,7 +323,9 @@ Result<DlqReport> Dlq::Impl::each(Dlq& dlq, const DlqFilter& filter, std::string
       report.left.push_back({entry.id, status.error().message});
     }
     return true;
-  }));
+  });
+  report.stopped = report.stopped || (!scanned && scanned.error().code == Code::kCancelled);
+  if (!scanned && !report.stopped) return fail(scanned.error());
   if (!broken) return fail(std::move(broken.error()));
   return report;
 }

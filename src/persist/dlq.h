@@ -68,9 +68,10 @@ struct DlqOptions {
   std::string realm = "prod";
   std::string region = "local";
   std::size_t assembly_bytes_max = 256u << 20;  // of letters whose parts are not all there yet
-  std::size_t letters_max = 1'000'000;          // ids remembered to show a letter once
+  std::size_t letters_max = 1'000'000;          // ids remembered to show a letter once, and of those that are finished
   // Maps a raw frame again and publishes what comes of it. None: frames are left, with a message.
   std::function<Status(const DlqEntry& entry, std::string_view bytes)> replay_frame;
+  std::function<bool()> stop;  // asked at every message and while a repair program runs; true ends the call with kCancelled
 };
 
 struct DlqReport {
@@ -81,6 +82,7 @@ struct DlqReport {
     std::string reason;
   };
   std::vector<Left> left;  // what could not be replayed, and stays
+  bool stopped = false;    // by DlqOptions::stop, before the end
 };
 
 // Not thread-safe. Everything given must outlive it.
@@ -109,8 +111,9 @@ class Dlq {
 // its plan writes it. Identity (source, symbol, event time, sequence) is kept, so sending it twice adds one row.
 Result<std::string> reseal_envelope(std::string_view json, const Registry& registry);
 
-// Runs `command` with the shell. kInvalidArgument when it exits with another code than 0, kTimeout, kFull past the limit.
+// Runs `command` with the shell, all signals as usual. kInvalidArgument when it exits with another code than 0, kTimeout, kFull
+// past the limit, kCancelled when `stop` said true. In each case it is gone with all that it started.
 Result<std::string> filter_through(const std::string& command, std::string_view input, std::int64_t timeout_ms,
-                                   std::size_t output_bytes_max);
+                                   std::size_t output_bytes_max, const std::function<bool()>& stop = {});
 
 }  // namespace utp

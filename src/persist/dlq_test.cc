@@ -1,5 +1,9 @@
 #include "persist/dlq.h"
 
+#include <pthread.h>
+
+#include <csignal>
+
 #include <gtest/gtest.h>
 
 #include "persist/test_chamber.h"
@@ -184,6 +188,58 @@ TEST_F(DlqTest, LeavesFramesToTheirConnector) {
   };
   EXPECT_EQ(must(dlq(options).replay({}, {.merge_patch = {}, .program = "tr a-z A-Z"})).replayed, 1u);
   EXPECT_EQ(mapped, "venue.us1 FRAME BYTES");
+}
+
+TEST_F(DlqTest, ReadsAllThatLieAheadOfItsClock) {
+  for (int i = 0; i < 600; ++i) source_.publish_bytes(kQuotes, "broken " + std::to_string(i));
+  PersisterOptions options = chamber_.options();
+  options.dead_letters.flood_per_minute = 1000;
+  chamber_.drain(*chamber_.persister(options));
+  const ManualClock behind(Timestamp::from_seconds(1'000'000'000));
+  EXPECT_EQ(must(Dlq(chamber_.bus, chamber_.registry, behind, {}).list({})).size(), 600u);
+}
+
+TEST_F(DlqTest, StopsWhenItIsTold) {
+  for (const char* text : {"a", "b", "c"}) source_.publish_bytes(kQuotes, text);
+  persist();
+  int asked = 0;
+  DlqOptions options;
+  options.stop = [&] { return ++asked > 2; };
+  EXPECT_EQ(dlq(options).list({}).error().code, Code::kCancelled);
+  asked = -3;  // the three of the look for tombstones, then two
+  const DlqReport report = must(dlq(options).drop({}));
+  EXPECT_TRUE(report.stopped);
+  EXPECT_EQ(report.dropped, 2u);
+  EXPECT_EQ(must(dlq().list({})).size(), 1u);
+}
+
+TEST_F(DlqTest, RemembersSoManyFinishedLettersAndShowsTheOthersAsOpen) {
+  for (const char* text : {"a", "b", "c"}) source_.publish_bytes(kQuotes, text);
+  persist();
+  EXPECT_EQ(must(dlq().drop({})).dropped, 3u);
+  EXPECT_EQ(must(dlq({.letters_max = 1}).list({})).size(), 2u);
+}
+
+TEST(FilterThrough, StartsTheProgramWithSignalsAsUsual) {
+  sigset_t blocked, before;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  const auto ignored = ::signal(SIGPIPE, SIG_IGN);
+  for (const char* signal : {"TERM", "PIPE"}) {
+    const auto result = filter_through(std::string("kill -") + signal + " $$; echo alive", "", 10'000, 1000);
+    ASSERT_FALSE(result) << signal << ": " << *result;
+    EXPECT_NE(result.error().message.find("was ended by signal"), std::string::npos) << result.error().message;
+  }
+  ::signal(SIGPIPE, ignored);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+TEST(FilterThrough, EndsTheProgramWhenItIsToldToStop) {
+  int asked = 0;
+  const auto result = filter_through("sleep 60", "", 60'000, 1000, [&] { return ++asked > 1; });
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kCancelled);
 }
 
 TEST(FilterThrough, EndsAProgramThatDoesNotEnd) {

@@ -19,6 +19,8 @@ extern char** environ;
 namespace utp {
 namespace {
 
+constexpr std::int64_t kStopLookMs = 100;
+
 struct Descriptor {
   int number = -1;
   ~Descriptor() { reset(); }
@@ -52,7 +54,7 @@ std::int64_t now_ms() {
 }  // namespace
 
 Result<std::string> filter_through(const std::string& command, std::string_view input, std::int64_t timeout_ms,
-                                   std::size_t output_bytes_max) {
+                                   std::size_t output_bytes_max, const std::function<bool()>& stop) {
   // The input as a file, so that a program which does not read it cannot block us.
   const std::unique_ptr<std::FILE, CloseFile> stdin_file(std::tmpfile());
   if (!stdin_file || std::fwrite(input.data(), 1, input.size(), stdin_file.get()) != input.size() ||
@@ -70,7 +72,14 @@ Result<std::string> filter_through(const std::string& command, std::string_view 
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_adddup2(&actions, ::fileno(stdin_file.get()), STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, child_output.number, STDOUT_FILENO);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  // What this process has blocked or ignores is its own affair.
+  sigset_t none, usual;
+  sigemptyset(&none);
+  sigemptyset(&usual);
+  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) sigaddset(&usual, signal);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &usual);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   const char* arguments[] = {"sh", "-c", command.c_str(), nullptr};
   Child child;
   const int spawned = ::posix_spawn(&child.id, "/bin/sh", &actions, &attributes, const_cast<char**>(arguments), environ);
@@ -87,10 +96,12 @@ Result<std::string> filter_through(const std::string& command, std::string_view 
   char buffer[16 * 1024];
   const std::int64_t deadline = now_ms() + timeout_ms;
   for (;;) {
+    if (stop && stop()) return fail(Code::kCancelled, "interrupted");
     pollfd waiting{output.number, POLLIN, 0};
-    const int ready = ::poll(&waiting, 1, static_cast<int>(std::max<std::int64_t>(0, deadline - now_ms())));
+    const int ready = ::poll(&waiting, 1, static_cast<int>(std::clamp<std::int64_t>(deadline - now_ms(), 0, kStopLookMs)));
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) return fail(io_error("waiting for the repair program"));
+    if (ready == 0 && now_ms() < deadline) continue;
     if (ready == 0) {
       return fail(Code::kTimeout, "the repair program was not done after " + std::to_string(timeout_ms) + " ms and was ended: " + command);
     }
@@ -106,6 +117,7 @@ Result<std::string> filter_through(const std::string& command, std::string_view 
   int state = 0;
   pid_t ended = 0;
   while ((ended = ::waitpid(child.id, &state, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) {
+    if (stop && stop()) return fail(Code::kCancelled, "interrupted");
     if (now_ms() >= deadline) {
       return fail(Code::kTimeout, "the repair program closed its output and did not end: " + command);
     }

@@ -47,6 +47,8 @@ PersisterStats Persister::stats() const {
   const std::lock_guard lock(mutex_);
   PersisterStats stats = stats_;
   stats.dead_letters = dead_letters_->stats();
+  stats.dead_letters.letters -= letters_waiting_;
+  stats.dead_letters.dropped -= letters_waiting_;
   return stats;
 }
 
@@ -97,6 +99,13 @@ Status Persister::write(Batch& batch) {
     UTP_TRY(batch.result, store_.write(batch.to_store()));
   }
   batch.commit_time = clock_.now();
+  update([&](PersisterStats& s) {
+    s.stored += batch.result.inserted;
+    s.duplicates += batch.result.duplicates;
+    s.skipped += batch.skipped();
+    s.last_commit = batch.commit_time;
+    s.last_event_time = std::max(s.last_event_time, batch.newest_event_time());
+  });
   return {};
 }
 
@@ -105,34 +114,38 @@ Status Persister::finish(Batch& batch) {
   UTP_CHECK(acknowledge(batch));
   update([&](PersisterStats& s) {
     ++s.batches;
-    s.stored += batch.result.inserted;
-    s.duplicates += batch.result.duplicates;
-    s.skipped += batch.skipped();
-    s.last_commit = batch.commit_time;
-    s.last_event_time = std::max(s.last_event_time, batch.newest_event_time());
     s.last_error.clear();
   });
   batch.clear();
   return {};
 }
 
-// Letters are made once per batch, and published until that works: nothing is acknowledged before.
+// Each letter is made once per batch, and published until that works: nothing is acknowledged before. One that finds no
+// place stops the batch, and comes again with it: it is not acknowledged, so nothing is lost.
 Status Persister::write_dead_letters(Batch& batch) {
-  if (!batch.letters_made) {
-    batch.letters_made = true;
+  std::string refusal;
+  std::size_t index = 0;
+  batch.for_each_letter([&](const DeadLetter& letter) {
+    if (index++ < batch.letters_taken) return true;
+    if (dead_letters_->add(letter) == DeadLetterWriter::Outcome::kDropped) {
+      const std::lock_guard lock(mutex_);
+      ++letters_waiting_;
+      refusal = std::string(letter.code) + ": " + std::string(letter.message);
+      return false;
+    }
+    ++batch.letters_taken;
+    return true;
+  });
+  if (!dead_letters_->empty()) {
+    std::vector<OutMessage> messages;
+    for (const DeadLetterMessage& message : dead_letters_->messages()) messages.push_back({message.topic, message.key, message.value});
+    UTP_CHECK(publisher_->publish(messages));
     dead_letters_->clear();
-    batch.for_each_letter([&](const DeadLetter& letter) {
-      if (dead_letters_->add(letter) != DeadLetterWriter::Outcome::kDropped) return;
-      log::error("dead letter dropped: over the flood cap, and the overflow file is full or missing",
-                 {{"topic", letter.origin_topic}, {"code", letter.code}, {"path", letter.path}});
-    });
   }
-  if (dead_letters_->empty()) return {};
-  std::vector<OutMessage> messages;
-  for (const DeadLetterMessage& message : dead_letters_->messages()) messages.push_back({message.topic, message.key, message.value});
-  UTP_CHECK(publisher_->publish(messages));
-  dead_letters_->clear();
-  return {};
+  if (refusal.empty()) return {};
+  return fail(Code::kFull, "dead letters come faster than " + std::to_string(options_.dead_letters.flood_per_minute) +
+                               " a minute, and their overflow file is full, cannot be written or is not set: their messages stay on "
+                               "the bus. Mend the cause (" + refusal + "), or move the overflow file away", true);
 }
 
 Status Persister::acknowledge(Batch& batch) {
@@ -207,29 +220,50 @@ void Persister::take_lost() {
   }
 }
 
-void Persister::refresh_lag() {
-  if (clock_.monotonic_ns() - lag_time_ >= options_.lag_refresh_ms * kMillisecond) (void)measure_lag();
+template <class F>
+Status Persister::for_each_topic(F take) const {
+  for (const std::string& pattern : options_.patterns) {
+    UTP_TRY(const auto topics, bus_.stats(pattern));
+    for (const TopicStats& topic : topics) take(topic);
+  }
+  return {};
 }
 
-Result<std::uint64_t> Persister::measure_lag() {
+void Persister::refresh_lag() {
+  if (clock_.monotonic_ns() - lag_time_ < options_.lag_refresh_ms * kMillisecond) return;
   lag_time_ = clock_.monotonic_ns();
   std::uint64_t lag = 0;
   Timestamp oldest;
-  for (const std::string& pattern : options_.patterns) {
-    UTP_TRY(const auto topics, bus_.stats(pattern));
-    for (const TopicStats& topic : topics) {
-      for (const GroupStats& group : topic.groups) {
-        if (group.group != options_.group) continue;
-        lag += group.lag;
-        if (group.lag > 0 && (oldest.ns == 0 || group.oldest_unread < oldest)) oldest = group.oldest_unread;
-      }
+  const Status counted = for_each_topic([&](const TopicStats& topic) {
+    for (const GroupStats& group : topic.groups) {
+      if (group.group != options_.group) continue;
+      lag += group.lag;
+      if (group.lag > 0 && (oldest.ns == 0 || group.oldest_unread < oldest)) oldest = group.oldest_unread;
     }
-  }
+  });
+  if (!counted) return;
   update([&](PersisterStats& s) {
     s.lag = lag;
     s.oldest_unread = oldest;
   });
-  return lag;
+}
+
+Result<Persister::Mark> Persister::mark() const {
+  Mark mark;
+  UTP_CHECK(for_each_topic([&](const TopicStats& topic) { mark[topic.topic] = topic.last_time; }));
+  return mark;
+}
+
+Result<bool> Persister::has_reached(const Mark& mark) const {
+  bool reached = true;
+  UTP_CHECK(for_each_topic([&](const TopicStats& topic) {
+    const auto marked = mark.find(topic.topic);
+    if (marked == mark.end() || marked->second.ns == 0) return;  // it came later, or was empty
+    const auto group = std::find_if(topic.groups.begin(), topic.groups.end(), [&](const auto& g) { return g.group == options_.group; });
+    // A topic that the group has not begun has all of it before it.
+    if (group == topic.groups.end() || (group->lag > 0 && group->oldest_unread <= marked->second)) reached = false;
+  }));
+  return reached;
 }
 
 }  // namespace utp

@@ -1,6 +1,7 @@
 // Persister: bus to store. Reads batches, writes each in one transaction, and acknowledges only what is committed. What the
 // store or the schemas refuse goes to the dead letters of its topic first, and is acknowledged then. What may pass (a locked
-// database, a full disk, a bus that is away) is tried again, in order, for ever: it costs lag, nothing else.
+// database, a full disk, a bus that is away, a flood of dead letters that its overflow cannot take) is tried again, in order,
+// for ever: it costs lag, nothing else.
 //
 // Persister has no thread: step() does one turn, and a simulation can drive it. PersisterRunner is the loop of a real
 // process; it reads the next batch while the store commits the one before.
@@ -9,6 +10,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -77,8 +79,12 @@ class Persister {
 
   PersisterStats stats() const;
   void interrupt();  // any thread: ends a blocking poll
-  // Messages that the group has not acknowledged, those of other members included, counted now. Also into stats().
-  Result<std::uint64_t> measure_lag();
+  // What was on the bus at a moment: the newest publish time by topic.
+  using Mark = std::map<std::string, Timestamp, std::less<>>;
+  Result<Mark> mark() const;                         // any thread
+  // Whether the group, other members included, has acknowledged all that was there.
+  Result<bool> has_reached(const Mark& mark) const;  // any thread
+  std::int64_t idle_wait_ns() const { return options_.idle_wait_ms * 1'000'000; }
 
   // The parts of a step, for a runner that overlaps them. fill() and finish() belong to one thread, write() may run on
   // another while the first fills the other batch.
@@ -104,6 +110,8 @@ class Persister {
   void take_lost();
   void refresh_lag();
   template <class F>
+  Status for_each_topic(F take) const;
+  template <class F>
   void update(F change);
 
   Bus& bus_;
@@ -122,6 +130,7 @@ class Persister {
   std::int64_t lag_time_ = 0;
   mutable std::mutex mutex_;  // guards stats_
   PersisterStats stats_;
+  std::uint64_t letters_waiting_ = 0;  // add() calls of the writer for letters that found no place, and come again
 };
 
 // Runs a persister on two threads: one talks to the bus and decodes, one to the store. Full batches queue up before the store,
@@ -129,14 +138,15 @@ class Persister {
 class PersisterRunner {
  public:
   explicit PersisterRunner(Persister& persister);
-  PersisterRunner(Persister& persister, const Clock&) : PersisterRunner(persister) {}
   ~PersisterRunner();  // stops
 
   void start();
   // Ends after the batches in hand; what it was waiting to retry stays unacknowledged. Returns the error that ended it before,
   // if there was one.
   Status stop();
-  // Waits until everything that was on the bus at the call is committed. False at the timeout, or when it has ended.
+  // Waits until everything that was on the bus at the mark (at the call) is committed; what comes later is not waited for.
+  // False at the timeout, or when it has ended.
+  bool drain(const Persister::Mark& mark, std::int64_t timeout_ns);
   bool drain(std::int64_t timeout_ns);
   bool running() const;
 
@@ -146,7 +156,7 @@ class PersisterRunner {
   void run_bus();
   void run_store();
   Status loop();
-  Status loop_idle(Result<bool> filled, std::uint64_t drain_wanted);
+  Status loop_idle(Result<bool> filled);
   void submit();
   Status settle_oldest();
   Status finish_oldest();
@@ -169,8 +179,6 @@ class PersisterRunner {
   std::optional<Error> failed_;   // of the front of queue_; the store thread waits until it is taken
   bool stopping_ = false;
   bool ended_ = true;
-  std::uint64_t drains_wanted_ = 0;
-  std::uint64_t drains_done_ = 0;
   Status status_;
 };
 

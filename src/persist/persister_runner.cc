@@ -10,8 +10,7 @@
 namespace utp {
 namespace {
 
-constexpr std::int64_t kIdleWaitNs = 250'000'000;
-constexpr std::int64_t kDrainWaitNs = 20'000'000;
+constexpr std::int64_t kDrainLookNs = 20'000'000;
 constexpr std::size_t kInFlightMax = 2;  // one that the store writes, one that it takes next
 
 }  // namespace
@@ -54,11 +53,20 @@ bool PersisterRunner::running() const {
 }
 
 bool PersisterRunner::drain(std::int64_t timeout_ns) {
-  std::unique_lock lock(mutex_);
-  const std::uint64_t wanted = ++drains_wanted_;
-  changed_.notify_all();
-  (void)changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [&] { return drains_done_ >= wanted || ended_; });
-  return drains_done_ >= wanted;
+  const auto mark = persister_.mark();
+  return mark && drain(*mark, timeout_ns);
+}
+
+bool PersisterRunner::drain(const Persister::Mark& mark, std::int64_t timeout_ns) {
+  const auto now = [] { return std::chrono::steady_clock::now().time_since_epoch(); };
+  const auto begin = now();
+  for (;;) {
+    if (const auto reached = persister_.has_reached(mark); reached && *reached) return true;
+    std::unique_lock lock(mutex_);
+    const auto left = std::chrono::nanoseconds(timeout_ns) - (now() - begin);
+    if (ended_ || left.count() <= 0) return false;
+    changed_.wait_for(lock, std::min<std::chrono::nanoseconds>(left, std::chrono::nanoseconds(kDrainLookNs)), [&] { return ended_; });
+  }
 }
 
 // False when it is time to stop.
@@ -168,21 +176,17 @@ Status PersisterRunner::give_up_all() {
 
 Status PersisterRunner::loop() {
   for (;;) {
-    std::uint64_t drain_wanted = 0;
-    std::int64_t wait_ns = kIdleWaitNs;
     bool stopping = false;
     {
       const std::lock_guard lock(mutex_);
       stopping = stopping_;
-      drain_wanted = drains_wanted_;
-      if (drains_wanted_ > drains_done_) wait_ns = kDrainWaitNs;
     }
     if (stopping) {
       while (!flying_.empty()) UTP_CHECK(settle_oldest());
       return {};
     }
     if (flying_.empty()) {
-      UTP_CHECK(loop_idle(persister_.fill(*filling_, wait_ns, true), drain_wanted));
+      UTP_CHECK(loop_idle(persister_.fill(*filling_, persister_.idle_wait_ns(), true)));
       continue;
     }
     // With a commit under way take what is there, without waiting for more; an error comes again when nothing is in flight.
@@ -196,7 +200,7 @@ Status PersisterRunner::loop() {
 }
 
 // With nothing in flight: `filled` is what was read.
-Status PersisterRunner::loop_idle(Result<bool> filled, std::uint64_t drain_wanted) {
+Status PersisterRunner::loop_idle(Result<bool> filled) {
   if (!filled && filled.error().code == Code::kCancelled) return {};
   if (!filled) {
     if (!filled.error().retryable) return fail(std::move(filled.error()));
@@ -204,18 +208,7 @@ Status PersisterRunner::loop_idle(Result<bool> filled, std::uint64_t drain_wante
     if (!pause(persister_.backoff_ns())) return fail(Code::kCancelled, "stopping");
     return {};
   }
-  if (*filled) {
-    submit();
-    return {};
-  }
-  // Nothing came, but a dead member's lease may still hold messages back: those are not drained.
-  if (drain_wanted > drains_done_) {
-    const auto lag = persister_.measure_lag();
-    if (!lag || *lag > 0) return {};
-  }
-  const std::lock_guard lock(mutex_);
-  drains_done_ = std::max(drains_done_, drain_wanted);
-  changed_.notify_all();
+  if (*filled) submit();
   return {};
 }
 

@@ -3,8 +3,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <set>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
@@ -272,6 +274,26 @@ TEST(Persister, CapsAFloodOfDeadLettersAndCountsTheRest) {
   EXPECT_EQ(chamber.lag(), 0u);
 }
 
+TEST(Persister, AcknowledgesNoLetterThatFindsNoPlace) {
+  Chamber chamber;
+  Source source(chamber.bus, chamber.registry);
+  for (int i = 0; i < 8; ++i) source.publish_bytes(kQuotes, "broken " + std::to_string(i));
+  PersisterOptions options = chamber.options();
+  options.dead_letters.flood_per_minute = 5;  // and no overflow
+  auto persister = chamber.persister(options);
+  EXPECT_EQ(must(persister->step()), Persister::Turn::kWaiting);
+  EXPECT_EQ(chamber.lag(), 8u) << "what would be lost is acknowledged";
+  EXPECT_EQ(letters(chamber).size(), 5u);
+  EXPECT_EQ(persister->stats().dead_letters.letters, 5u);
+  EXPECT_EQ(persister->stats().dead_letters.dropped, 0u);
+  EXPECT_NE(persister->stats().last_error.find("overflow"), std::string::npos) << persister->stats().last_error;
+  chamber.drain(*persister);  // the next minute takes the rest
+  EXPECT_EQ(chamber.lag(), 0u);
+  EXPECT_EQ(letters(chamber).size(), 8u);
+  EXPECT_EQ(persister->stats().dead_letters.written, 8u) << "none twice";
+  EXPECT_EQ(persister->stats().dead_letters.letters, 8u);
+}
+
 TEST(Persister, GivesUpABatchWhoseLeaseIsGoneAndReadsItAgain) {
   Chamber chamber;
   Source source(chamber.bus, chamber.registry);
@@ -324,7 +346,7 @@ TEST(PersisterRunner, DrainsWhatIsThereAndStops) {
   Chamber chamber;
   Source source(chamber.bus, chamber.registry);
   SystemClock clock;
-  PersisterOptions options = chamber.options();
+  PersisterOptions options = chamber.runner_options();
   options.batch_events_max = 100;
   auto persister = must(Persister::create(chamber.bus, chamber.store, chamber.registry, clock, options));
   PersisterRunner runner(*persister);
@@ -340,6 +362,30 @@ TEST(PersisterRunner, DrainsWhatIsThereAndStops) {
   EXPECT_FALSE(runner.running());
 }
 
+TEST(PersisterRunner, DrainDoesNotWaitForWhatComesLater) {
+  Chamber chamber;
+  Source source(chamber.bus, chamber.registry);
+  for (int i = 0; i < 100; ++i) source.quote("X", i);
+  source.publish();
+  SystemClock clock;
+  auto persister = must(Persister::create(chamber.bus, chamber.store, chamber.registry, clock, chamber.runner_options()));
+  PersisterRunner runner(*persister);
+  runner.start();
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    for (int i = 100; !done; ++i) {
+      source.quote("X", i);
+      source.publish();
+      ::usleep(1000);
+    }
+  });
+  EXPECT_TRUE(runner.drain(30'000'000'000));
+  EXPECT_GE(persister->stats().stored, 100u);
+  done = true;
+  other.join();
+  EXPECT_TRUE(runner.stop());
+}
+
 TEST(PersisterRunner, DrainWaitsForWhatTheLeaseOfADeadMemberHoldsBack) {
   Chamber chamber;
   Source source(chamber.bus, chamber.registry);
@@ -349,7 +395,7 @@ TEST(PersisterRunner, DrainWaitsForWhatTheLeaseOfADeadMemberHoldsBack) {
   auto dead = must(chamber.bus.subscribe({.patterns = chamber.options().patterns, .group = chamber.options().group, .lease_ns = 300'000'000}));
   ASSERT_FALSE(must(dead->poll(10, 1 << 20, 1'000'000'000)).empty());
   SystemClock clock;
-  auto persister = must(Persister::create(chamber.bus, chamber.store, chamber.registry, clock, chamber.options()));
+  auto persister = must(Persister::create(chamber.bus, chamber.store, chamber.registry, clock, chamber.runner_options()));
   PersisterRunner runner(*persister);
   runner.start();
   ASSERT_TRUE(runner.drain(30'000'000'000));
@@ -363,7 +409,7 @@ TEST(PersisterRunner, RetriesInOrderAndEndsWithTheErrorThatStaysWrong) {
   Source source(chamber.bus, chamber.registry);
   SystemClock clock;
   chamber.store.write_errors = {{Code::kUnavailable, "locked", true}, {Code::kFull, "full", true}};
-  PersisterOptions options = chamber.options();
+  PersisterOptions options = chamber.runner_options();
   options.retry_wait_min_ms = 1;
   auto persister = must(Persister::create(chamber.bus, chamber.store, chamber.registry, clock, options));
   PersisterRunner runner(*persister);
@@ -394,7 +440,7 @@ TEST(PersisterRunner, GivesUpTheBatchReadAheadWhenTheLeaseIsGone) {
   for (int i = 0; i < 1000; ++i) source.quote("X", i);
   source.publish();
   chamber.bus.faults.acknowledge_errors.push_back({Code::kFenced, "taken", false});
-  PersisterOptions options = chamber.options();
+  PersisterOptions options = chamber.runner_options();
   options.batch_events_max = 100;
   auto persister = must(Persister::create(chamber.bus, chamber.store, chamber.registry, clock, options));
   PersisterRunner runner(*persister);

@@ -227,6 +227,12 @@ class Chamber {
     options.lag_refresh_ms = 0;
     return options;
   }
+  // For a runner, which has threads of its own to wait in.
+  PersisterOptions runner_options() const {
+    PersisterOptions wanted = options();
+    wanted.idle_wait_ms = 250;
+    return wanted;
+  }
   std::unique_ptr<Persister> persister() { return persister(options()); }
   std::unique_ptr<Persister> persister(PersisterOptions options) {
     return must(Persister::create(bus, store, registry, clock, std::move(options)));

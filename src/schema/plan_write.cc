@@ -216,6 +216,13 @@ std::size_t array_bound(const ColumnRule& rule, const Row& row, std::size_t colu
   return size;
 }
 
+bool fits_array(const ColumnRule& rule, const Row& row, std::size_t column, std::ptrdiff_t room) {
+  constexpr std::size_t kElementBytesMax = Decimal::kTextMax + 2 + 3;  // of what is no text, with comma and brackets
+  const std::size_t most = std::size_t{row[column].size} * rule.arity * kElementBytesMax + 2;
+  if (rule.scalar.type != ColumnType::kText && static_cast<std::ptrdiff_t>(most) <= room) [[likely]] return true;
+  return static_cast<std::ptrdiff_t>(array_bound(rule, row, column)) <= room;
+}
+
 // One column's value; null when kCheck and it is not allowed or `room` is full.
 template <bool kCheck>
 [[gnu::always_inline]] inline char* write_column(char* out, const Step& step, const Row& row, std::size_t column, const Value& value,
@@ -256,9 +263,7 @@ template <bool kCheck>
       return write_signed(out, value.integer);
     case Kind::kArray:
       if (kCheck && step.rule->type != ColumnType::kArray) return nullptr;
-      if (kCheck && room.limit - out < static_cast<std::ptrdiff_t>(array_bound(*step.rule, row, column))) [[unlikely]] {
-        return room.full = true, nullptr;
-      }
+      if (kCheck && !fits_array(*step.rule, row, column, room.limit - out)) [[unlikely]] return room.full = true, nullptr;
       return write_array<kCheck>(out, *step.rule, row.elements(column, step.rule->arity), value.size, times);
     default:
       if (kCheck) {

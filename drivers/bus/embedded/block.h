@@ -28,7 +28,6 @@ struct EntryHeader {
   std::uint32_t value_bytes = 0;
 };
 struct SealRecord {
-  std::uint64_t checksum = 0;
   std::uint64_t last_position = 0;
   std::int64_t last_time_ns = 0;
 };

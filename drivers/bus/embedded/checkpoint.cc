@@ -58,8 +58,8 @@ Status CheckpointFile::open(const std::string& path) {
   if (::fstat(fd_.get(), &info) != 0) return fail(errno_error("stat " + path, errno));
   if (info.st_size < 2 * kSlotBytes) {
     // Written, not only allocated: from here on storing a checkpoint neither needs space nor changes the file's metadata.
-    const std::string zeros(static_cast<std::size_t>(2 * kSlotBytes), '\0');
-    const ssize_t n = ::pwrite(fd_.get(), zeros.data(), zeros.size(), 0);
+    const std::string zeros(static_cast<std::size_t>(2 * kSlotBytes - info.st_size), '\0');
+    const ssize_t n = ::pwrite(fd_.get(), zeros.data(), zeros.size(), info.st_size);
     if (n != static_cast<ssize_t>(zeros.size())) return fail(errno_error("write " + path, n < 0 ? errno : ENOSPC));
     if (::fsync(fd_.get()) != 0) return fail(errno_error("sync " + path, errno));
   }
@@ -78,6 +78,13 @@ Result<std::optional<Checkpoint>> CheckpointFile::load() const {
     std::memcpy(best->meta.data(), slot.meta, kMetaBytes);
   }
   return best;
+}
+
+Result<bool> CheckpointFile::is_blank() const {
+  std::string bytes(static_cast<std::size_t>(2 * kSlotBytes), '\1');
+  const ssize_t n = ::pread(fd_.get(), bytes.data(), bytes.size(), 0);
+  if (n < 0) return fail(errno_error("read " + path_, errno));
+  return bytes.find_first_not_of('\0') == std::string::npos;
 }
 
 Status CheckpointFile::store(Checkpoint checkpoint) const {

@@ -31,7 +31,8 @@ struct Checkpoint {
 class CheckpointFile {
  public:
   Status open(const std::string& path);
-  Result<std::optional<Checkpoint>> load() const;  // nothing when none was stored yet
+  Result<std::optional<Checkpoint>> load() const;  // nothing when no slot is intact
+  Result<bool> is_blank() const;                   // none was ever stored
   Status store(Checkpoint checkpoint) const;       // durable on return; `number` is set to the next one
 
  private:

@@ -72,7 +72,8 @@ class Reader {
 
 std::string encode(const CursorRecord& r) {
   Writer w;
-  w.number(r.position).number(r.count).number(r.trimmed).number(r.unreported).number(r.epoch).number(r.lease_until_ns).number(r.boot).text(r.owner);
+  w.number(r.position).number(r.count).number(r.trimmed).number(r.unreported).number(r.epoch).number(r.lease_until_ns);
+  w.number(r.boot).number(r.process).text(r.owner);
   w.number(static_cast<std::uint32_t>(r.passes.size()));
   for (const Pass& pass : r.passes) w.number(pass.high).number(pass.times);
   return w.bytes();
@@ -88,6 +89,7 @@ std::optional<CursorRecord> decode_cursor(std::string_view bytes) {
   r.epoch = in.number<std::uint64_t>();
   r.lease_until_ns = in.number<std::int64_t>();
   r.boot = in.number<std::uint64_t>();
+  r.process = in.number<std::uint64_t>();
   r.owner = in.text();
   const auto passes = in.number<std::uint32_t>();
   for (std::uint32_t i = 0; i < passes && in.ok(); ++i) {
@@ -158,6 +160,7 @@ Status scan_cursors(MDB_txn* txn, MDB_dbi dbi, std::string_view topic, std::uint
 }  // namespace
 
 Result<CursorStore::Change> CursorStore::change() {
+  UTP_CHECK(environment_->bound_unsynced());
   UTP_TRY(auto write, environment_->begin_write());
   return Change(std::move(write));
 }
@@ -211,6 +214,7 @@ Result<std::vector<MemberRecord>> CursorStore::Change::members(std::string_view 
     record.member = key.substr(prefix.size());
     record.until_ns = in.number<std::int64_t>();
     record.boot = in.number<std::uint64_t>();
+    record.process = in.number<std::uint64_t>();
     const auto patterns = in.number<std::uint32_t>();
     for (std::uint32_t i = 0; i < patterns && in.ok(); ++i) record.patterns.push_back(in.text());
     if (!in.ok()) return fail(corrupt("a member of group " + std::string(group)));
@@ -222,7 +226,7 @@ Result<std::vector<MemberRecord>> CursorStore::Change::members(std::string_view 
 
 Status CursorStore::Change::put_member(std::string_view group, const MemberRecord& record) {
   Writer w;
-  w.number(record.until_ns).number(record.boot).number(static_cast<std::uint32_t>(record.patterns.size()));
+  w.number(record.until_ns).number(record.boot).number(record.process).number(static_cast<std::uint32_t>(record.patterns.size()));
   for (const std::string& pattern : record.patterns) w.text(pattern);
   return put(member_prefix(group) + record.member, w.bytes());
 }

@@ -29,6 +29,7 @@ struct CursorRecord {
   std::uint64_t epoch = 0;     // grows with every change of owner: the fencing token
   std::int64_t lease_until_ns = 0;  // monotonic clock of the machine start `boot`
   std::uint64_t boot = 0;
+  std::uint64_t process = 0;   // of the owner: Directory::process()
   std::string owner;           // "" = free
   std::vector<Pass> passes;
 };
@@ -37,6 +38,7 @@ struct MemberRecord {
   std::string member;
   std::int64_t until_ns = 0;
   std::uint64_t boot = 0;
+  std::uint64_t process = 0;
   std::vector<std::string> patterns;
 };
 

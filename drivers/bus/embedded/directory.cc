@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <climits>
 #include <cstdlib>
+#include <random>
 
 #include "core/log.h"
 #include "model/envelope.h"
@@ -15,13 +15,8 @@
 namespace utp::embedded_bus {
 namespace {
 
-constexpr std::string_view kFormat = "utp embedded bus 1";
-constexpr std::int64_t kLookNs = 1'000'000'000;         // how often the keeper looks at what other processes left
+constexpr std::string_view kFormat = "utp embedded bus 2";
 constexpr std::uint64_t kSegmentBytesMin = 256 * 1024;  // with a tiny retention limit
-
-std::int64_t steady_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // LMDB forbids one process to open an environment twice, so the buses of a process share what they open. Made at first use.
 struct Registry {
@@ -53,7 +48,10 @@ Result<std::uint64_t> number_after(std::string_view text, std::string_view name)
 }  // namespace
 
 Directory::Directory(EmbeddedBusOptions options)
-    : options_(std::move(options)), clock_(options_.clock != nullptr ? options_.clock : &system_clock_) {}
+    : options_(std::move(options)),
+      clock_(options_.clock != nullptr ? options_.clock : &system_clock_),
+      wall_seen_(clock_->now()),
+      monotonic_seen_(clock_->monotonic_ns()) {}
 
 Result<std::shared_ptr<Directory>> Directory::open(const EmbeddedBusOptions& options) {
   if (options.directory.empty()) return fail(Code::kInvalidArgument, "embedded bus: the directory's name is empty; name one");
@@ -77,7 +75,14 @@ Result<std::shared_ptr<Directory>> Directory::open(const EmbeddedBusOptions& opt
       return fail(std::move(opened.error()));
     }
     directory->keeper_ = std::thread([d = directory.get()] { d->run_keeper(); });
+    directory->janitor_ = std::thread([d = directory.get()] { d->run_janitor(); });
     entry.directory = std::move(directory);
+  }
+  if (options.keep_unread && !entry.directory->keep_unread()) {
+    if (auto set = entry.directory->set_keep_unread(); !set) {
+      if (entry.users == 0) shared.entries.erase(path);
+      return fail(std::move(set.error()));
+    }
   }
   ++entry.users;
   return std::shared_ptr<Directory>(entry.directory.get(), [path](Directory*) {
@@ -86,6 +91,37 @@ Result<std::shared_ptr<Directory>> Directory::open(const EmbeddedBusOptions& opt
     const auto found = r.entries.find(path);
     if (--found->second.users == 0) r.entries.erase(found);
   });
+}
+
+std::string Directory::format_text(bool keep_unread) const {
+  return std::string(kFormat) + "\nsegment_bytes " + std::to_string(segment_bytes_) + "\ncursor_map_bytes " +
+         std::to_string(cursor_map_bytes_) + "\nkeep_unread " + (keep_unread ? "1" : "0") + "\n";
+}
+
+// For good, and for all processes: one that did not ask for it must not trim what it protects.
+Status Directory::set_keep_unread() {
+  std::lock_guard guard(open_mutex_);
+  UTP_CHECK(open_lock_.lock_exclusive());
+  Status written = write_file_durably(options_.directory + "/format", format_text(true));
+  open_lock_.unlock();
+  if (written) state().keep_unread.store(1);
+  return written;
+}
+
+// The open lock is held.
+Status Directory::draw_process() {
+  std::random_device device;
+  for (;;) {
+    process_ = ((std::uint64_t{device()} << 32) | device()) >> 2;
+    if (process_ == 0) continue;
+    UTP_TRY(const bool taken, alive_lock_.try_lock_byte(process_));
+    if (taken) return {};
+  }
+}
+
+bool Directory::is_live(std::int64_t until_ns, std::uint64_t boot, std::uint64_t process) const {
+  if (boot != boot_ || until_ns <= clock_->monotonic_ns()) return false;
+  return process == 0 || process == process_ || alive_lock_.is_byte_locked(process);
 }
 
 Status Directory::open_files() {
@@ -107,9 +143,9 @@ Status Directory::open_files() {
   UTP_CHECK(open_lock_.lock_exclusive());
 
   if (!file_exists(directory + "/format")) {
-    UTP_CHECK(write_file_durably(directory + "/format",
-                                 std::string(kFormat) + "\nsegment_bytes " + std::to_string(options_.segment_bytes) +
-                                     "\ncursor_map_bytes " + std::to_string(options_.cursor_map_bytes) + "\n"));
+    segment_bytes_ = options_.segment_bytes;
+    cursor_map_bytes_ = options_.cursor_map_bytes;
+    UTP_CHECK(write_file_durably(directory + "/format", format_text(options_.keep_unread)));
   }
   UTP_TRY(const std::string format, read_small_file(directory + "/format"));
   const std::string version = format.substr(0, format.find('\n'));
@@ -119,6 +155,7 @@ Status Directory::open_files() {
   }
   UTP_TRY(segment_bytes_, number_after(format, "segment_bytes "));
   UTP_TRY(cursor_map_bytes_, number_after(format, "cursor_map_bytes "));
+  UTP_TRY(const std::uint64_t keep_unread, number_after(format, "keep_unread "));
 
   const bool alone = alive_lock_.try_lock_exclusive();
   std::string last_boot;
@@ -145,6 +182,7 @@ Status Directory::open_files() {
   }
   UTP_CHECK(make_directory(directory + "/topics"));
   UTP_CHECK(state_.open(directory + "/state", initialize_bus_state));
+  if (keep_unread != 0) state().keep_unread.store(1);
   UTP_CHECK(cursor_checkpoints_.open(directory + "/cursors.checkpoint"));
   if (alone) {
     UTP_TRY(const auto checkpoint, cursor_checkpoints_.load());
@@ -161,25 +199,42 @@ Status Directory::open_files() {
     UTP_CHECK(cursor_environment_->sync());
   }
   cursor_store_ = std::make_unique<CursorStore>(*cursor_environment_);
+  UTP_CHECK(draw_process());
   UTP_CHECK(alive_lock_.lock_shared());
   open_lock_.unlock();
   return {};
 }
 
+Status Directory::recover_cursors() {
+  const std::string path = options_.directory + "/cursors.mdb";
+  const std::string file = options_.directory + "/cursors.checkpoint";
+  ::unlink((path + "-lock").c_str());
+  if (!file_exists(path)) return {};
+  const bool has_file = file_exists(file);
+  CheckpointFile checkpoints;
+  UTP_CHECK(checkpoints.open(file));
+  UTP_TRY(const auto checkpoint, checkpoints.load());
+  if (checkpoint) return restore_environment(path, *checkpoint);
+  // A creation that was cut short leaves a blank checkpoint and no topic.
+  UTP_TRY(const bool blank, checkpoints.is_blank());
+  std::vector<std::string> topics;
+  if (file_exists(options_.directory + "/topics")) {
+    UTP_TRY(topics, list_directory(options_.directory + "/topics"));
+  }
+  if (blank && topics.empty()) {
+    ::unlink(path.c_str());
+    return {};
+  }
+  return fail(Code::kCorrupt, file + (has_file ? ": holds no intact checkpoint" : ": is missing") +
+                                  ", and the machine has restarted since " + path + " was written. Restore the bus directory from a "
+                                  "copy that was made while no process used it; or, to keep the messages and have every group begin "
+                                  "anew, remove both files; nothing was changed");
+}
+
 Status Directory::recover() {
   const std::string& directory = options_.directory;
   log::warn("embedded bus: the machine has restarted; going back to what was synced", {{"directory", directory}});
-  ::unlink((directory + "/cursors.mdb-lock").c_str());
-  if (file_exists(directory + "/cursors.checkpoint")) {
-    CheckpointFile checkpoints;
-    UTP_CHECK(checkpoints.open(directory + "/cursors.checkpoint"));
-    UTP_TRY(const auto checkpoint, checkpoints.load());
-    if (checkpoint) {
-      UTP_CHECK(restore_environment(directory + "/cursors.mdb", *checkpoint));
-    } else {
-      ::unlink((directory + "/cursors.mdb").c_str());
-    }
-  }
+  UTP_CHECK(recover_cursors());
   const std::string topics = directory + "/topics";
   if (!file_exists(topics)) return {};
   UTP_TRY(const auto names, list_directory(topics));
@@ -203,12 +258,16 @@ Directory::~Directory() {
     stopping_ = true;
   }
   keeper_wakes_.notify_all();
+  janitor_wakes_.notify_all();
   if (keeper_.joinable()) keeper_.join();
+  if (janitor_.joinable()) janitor_.join();
   if (!cursor_environment_) return;
-  const bool alone = alive_lock_.try_lock_exclusive();
+  // To the end of all files here: a process that opens meanwhile would take itself for the first one.
+  (void)open_lock_.lock_exclusive();
+  const bool alone = alive_lock_.upgrade();
   for (const auto& [name, topic] : topics_) {
     for (const auto& partition : topic->partitions) {
-      if (partition->sync_pending.load() || alone) {
+      if (partition->sync_due_ns.load() != 0 || alone) {
         if (auto synced = partition->sync(); !synced) {
           log::error("embedded bus: the last sync failed", {{"topic", name}, {"error", synced.error().message}});
         }
@@ -296,7 +355,7 @@ Result<std::shared_ptr<Topic>> Directory::create_topic(std::string_view name, co
         UTP_CHECK(change.commit());
       }
     }
-    UTP_CHECK(cursor_environment_->sync());
+    UTP_CHECK(sync_cursors());
     {
       std::lock_guard lock(topics_mutex_);
       if (const auto found = topics_.find(name); found != topics_.end()) return found->second;
@@ -322,178 +381,24 @@ Status Directory::configure_topic(std::string_view name, const TopicOptions& opt
                                           " partitions, " + std::to_string(options.partitions) +
                                           " were asked for; they are fixed at creation, so choose another topic or that number");
   }
-  UTP_TRY(auto change, cursors().change());
-  UTP_CHECK(change.put_topic({std::string(name), options}));
-  UTP_CHECK(change.commit());
-  return cursor_environment_->sync();
+  {
+    UTP_TRY(auto change, cursors().change());
+    UTP_CHECK(change.put_topic({std::string(name), options}));
+    UTP_CHECK(change.commit());
+  }
+  return sync_cursors();
+}
+
+// After a change that is made once and for good: this process may write no more, and keeps no page from being reused.
+Status Directory::sync_cursors() {
+  UTP_CHECK(cursor_environment_->sync());
+  if (!cursors_dirty_.load()) cursor_environment_->unpin();
+  return {};
 }
 
 void Directory::wake() {
   state().sequence.fetch_add(1, std::memory_order_seq_cst);
   if (state().waiters.load(std::memory_order_seq_cst) != 0) futex_wake_all(state().sequence);
-}
-
-void Directory::sync_later(const std::shared_ptr<Partition>& partition, std::int64_t interval_ns) {
-  if (partition->sync_pending.exchange(true, std::memory_order_acq_rel)) return;
-  // A quarter of the window is left for the sync itself.
-  const std::int64_t due = steady_ns() + interval_ns - interval_ns / 4;
-  {
-    std::lock_guard lock(keeper_mutex_);
-    due_.emplace_back(due, partition);
-  }
-  keeper_wakes_.notify_one();
-}
-
-Status Directory::take_background_error() {
-  std::lock_guard lock(keeper_mutex_);
-  return std::exchange(background_error_, Status());
-}
-
-void Directory::run_keeper() {
-  std::int64_t next_look = steady_ns() + kLookNs;
-  next_cursor_sync_ = steady_ns() + options_.cursor_sync_ns;
-  next_trim_ = steady_ns() + options_.trim_every_ns;
-  for (;;) {
-    {
-      std::unique_lock lock(keeper_mutex_);
-      if (stopping_) return;
-      std::int64_t next = next_look;
-      for (const auto& [due, partition] : due_) next = std::min(next, due);
-      if (next > steady_ns()) {
-        keeper_wakes_.wait_until(lock, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(next)));
-      }
-      if (stopping_) return;
-    }
-    sync_due(steady_ns());
-    if (steady_ns() >= next_look) {
-      look_after(steady_ns());
-      next_look = steady_ns() + kLookNs;
-    }
-  }
-}
-
-void Directory::sync_due(std::int64_t now) {
-  std::vector<std::shared_ptr<Partition>> partitions;
-  {
-    std::lock_guard lock(keeper_mutex_);
-    std::erase_if(due_, [&](auto& entry) {
-      if (entry.first > now) return false;
-      partitions.push_back(std::move(entry.second));
-      return true;
-    });
-  }
-  for (const auto& partition : partitions) {
-    partition->sync_pending.store(false, std::memory_order_release);
-    auto synced = partition->sync();
-    if (synced) continue;
-    log::error("embedded bus: sync failed", {{"directory", partition->directory()}, {"error", synced.error().message}});
-    std::lock_guard lock(keeper_mutex_);
-    background_error_ = std::move(synced);
-  }
-}
-
-void Directory::look_after(std::int64_t now) {
-  std::vector<std::shared_ptr<Topic>> open;
-  {
-    std::lock_guard lock(topics_mutex_);
-    for (const auto& [name, topic] : topics_) open.push_back(topic);
-  }
-  bool woke = false;
-  for (const auto& topic : open) {
-    for (const auto& partition : topic->partitions) {
-      // What a publisher that died left behind: neither announced nor synced.
-      if (const auto tail = partition->read_tail()) {
-        const std::uint64_t announced = partition->state().tail.load();
-        if (tail->position > announced) {
-          partition->state().tail.store(tail->position);
-          woke = true;
-        }
-      }
-      if (!partition->sync_pending.load() && partition->note_unsynced()) (void)partition->sync();
-      partition->rest(clock_->monotonic_ns());
-      partition->clear_dead_readers();
-    }
-  }
-  if (woke) wake();
-  cursor_environment_->clear_dead_readers();
-  if (now >= next_cursor_sync_ && cursors_dirty_.exchange(false)) {
-    next_cursor_sync_ = now + options_.cursor_sync_ns;
-    if (auto synced = cursor_environment_->sync(); !synced) {
-      log::warn("embedded bus: acknowledgements were not synced", {{"error", synced.error().message}});
-    }
-  }
-  if (options_.trim_every_ns > 0 && now >= next_trim_) {
-    next_trim_ = now + options_.trim_every_ns;
-    if (auto trimmed = trim(); !trimmed) {
-      log::warn("embedded bus: retention failed", {{"directory", options_.directory}, {"error", trimmed.error().message}});
-    }
-  }
-}
-
-Status Directory::trim() {
-  UTP_TRY(const auto records, topics());
-  for (const TopicRecord& record : records) UTP_CHECK(trim(record));
-  return {};
-}
-
-Status Directory::trim(const TopicRecord& record) {
-  UTP_TRY(const auto topic, find_topic(record.topic));
-  for (const auto& partition : topic->partitions) UTP_CHECK(trim_partition(record, *partition));
-  return {};
-}
-
-Status Directory::trim_partition(const TopicRecord& record, Partition& partition) {
-  const Timestamp now = clock_->now();
-  const std::int64_t age_max = record.options.retention_ns;
-  const std::uint64_t bytes_max = partition_bytes_max(record);
-  if (age_max > 0) {
-    UTP_TRY(const auto tail, partition.read_tail());
-    if (now - tail.time > age_max) UTP_CHECK(partition.roll(now));
-  }
-  const auto has_unread = [&](const Partition::Removal& removal) -> Result<bool> {
-    bool found = false;
-    UTP_CHECK(cursors().for_each_cursor(record.topic, partition.number(), [&](std::string_view, CursorRecord& cursor) {
-      found |= cursor.position + 1 < removal.next.base && cursor.count < removal.next.count_before;
-    }));
-    return found;
-  };
-  return partition.remove_oldest(
-      [&](const Partition::Removal& removal) -> Result<bool> {
-        if (removal.next.base == removal.segment.base) return false;
-        if (age_max > 0 && now - removal.last_time > age_max) return true;
-        if (removal.total_bytes <= bytes_max) return false;
-        if (!options_.keep_unread) return true;
-        UTP_TRY(const bool kept, has_unread(removal));
-        return !kept;
-      },
-      [&](const Partition::Removal& removal) -> Status {
-        UTP_TRY(auto change, cursors().change());
-        std::vector<std::pair<std::string, CursorRecord>> behind;
-        UTP_CHECK(change.for_each_cursor(record.topic, partition.number(), [&](std::string_view group, CursorRecord& cursor) {
-          if (cursor.position + 1 < removal.next.base) behind.emplace_back(group, cursor);
-        }));
-        if (behind.empty()) return {};
-        for (auto& [group, cursor] : behind) {
-          const std::uint64_t unread = removal.next.count_before - std::min(cursor.count, removal.next.count_before);
-          cursor.trimmed += unread;
-          cursor.unreported += unread;
-          cursor.count = removal.next.count_before;
-          cursor.position = removal.next.base - 1;
-          UTP_CHECK(change.put_cursor(record.topic, partition.number(), group, cursor));
-        }
-        UTP_CHECK(change.commit());
-        return cursor_environment_->sync();
-      });
-}
-
-Result<bool> Directory::is_full(std::string_view topic, Partition& partition) {
-  UTP_TRY(const auto records, topics());
-  for (const TopicRecord& record : records) {
-    if (record.topic != topic) continue;
-    UTP_CHECK(trim_partition(record, partition));
-    return partition.disk_bytes() > partition_bytes_max(record);
-  }
-  return false;
 }
 
 }  // namespace utp::embedded_bus

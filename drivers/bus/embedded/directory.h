@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,7 @@ struct BusState {
   std::atomic<std::uint32_t> waiters;   // at least as many as sleep (a killed one stays counted: costs a system call each)
   std::atomic<std::uint32_t> topics;    // changes when a topic is created
   std::atomic<std::uint32_t> groups;    // changes when a member comes or goes, or gives a partition back
+  std::atomic<std::uint32_t> keep_unread;  // as the format file says, or said later
   SyncState cursors;
 };
 
@@ -44,7 +46,12 @@ class Directory {
   BusState& state() { return *state_.as<BusState>(); }
   CursorStore& cursors() { return *cursor_store_; }
   std::uint64_t boot() const { return boot_; }
+  std::uint64_t process() const { return process_; }
+  // Whether a lease that was recorded with these is held still. Not when its time is over, or its process or the machine's
+  // start is gone.
+  bool is_live(std::int64_t until_ns, std::uint64_t boot, std::uint64_t process) const;
   const EmbeddedBusOptions& options() const { return options_; }
+  bool keep_unread() { return state().keep_unread.load(std::memory_order_relaxed) != 0; }
 
   // kNotFound when it does not exist.
   Result<std::shared_ptr<Topic>> find_topic(std::string_view name);
@@ -56,9 +63,10 @@ class Directory {
   void wake();  // pollers of all processes
   // Have this partition synced at most `interval_ns` after its first unsynced publish.
   void sync_later(const std::shared_ptr<Partition>& partition, std::int64_t interval_ns);
+  void reserve_later(const std::shared_ptr<Partition>& partition);
+  void trim_later(std::string_view topic);
   void cursors_changed() { cursors_dirty_.store(true, std::memory_order_release); }
-  Status trim();
-  Status trim(const TopicRecord& record);
+  Status trim();  // goes on after an error, and returns the first
   // keep_unread: whether the topic's partition is at its limit with messages that a group has not read.
   Result<bool> is_full(std::string_view topic, Partition& partition);
   // An error of a background sync, once.
@@ -67,13 +75,21 @@ class Directory {
  private:
   explicit Directory(EmbeddedBusOptions options);
   Status open_files();
+  Status draw_process();
+  Status set_keep_unread();
+  std::string format_text(bool keep_unread) const;
   Status recover();
+  Status recover_cursors();
   Result<std::shared_ptr<Topic>> open_topic(const TopicRecord& record);
   PartitionOptions partition_options(const TopicRecord& record, std::uint32_t partition) const;
   std::uint64_t partition_bytes_max(const TopicRecord& record) const;
+  Status trim(const TopicRecord& record);
   Status trim_partition(const TopicRecord& record, Partition& partition);
+  std::function<std::int64_t(Timestamp)> ages();
+  Status sync_cursors();
   void run_keeper();
-  void sync_due(std::int64_t now);
+  void run_janitor();
+  void sync_one(Partition& partition);
   void look_after(std::int64_t now);
 
   EmbeddedBusOptions options_;
@@ -83,6 +99,7 @@ class Directory {
   std::uint64_t cursor_map_bytes_ = 0;
   std::string boot_id_;
   std::uint64_t boot_ = 0;
+  std::uint64_t process_ = 0;  // drawn at random; its byte of alive.lock is locked while this process lives
 
   std::mutex open_mutex_;  // with open_lock_: one thread of one process creates files
   FileLock open_lock_;
@@ -97,14 +114,23 @@ class Directory {
   std::mutex topics_mutex_;
   std::map<std::string, std::shared_ptr<Topic>, std::less<>> topics_;
 
-  std::mutex keeper_mutex_;
-  std::condition_variable keeper_wakes_;
-  std::vector<std::pair<std::int64_t, std::shared_ptr<Partition>>> due_;  // by the steady clock
+  std::mutex age_mutex_;  // the next four: see ages()
+  Timestamp wall_seen_;
+  std::int64_t monotonic_seen_ = 0;
+  Timestamp jumped_at_;
+  std::int64_t jumped_by_ = 0;
+
+  std::mutex keeper_mutex_;  // down to background_error_
+  std::condition_variable keeper_wakes_, janitor_wakes_;
+  std::vector<std::shared_ptr<Partition>> due_;       // to be synced at their sync_due_ns
+  std::vector<std::shared_ptr<Partition>> reserves_;  // whose reservation is to be extended
+  std::vector<std::string> trims_;                    // topics
   bool stopping_ = false;
   Status background_error_;
-  std::int64_t next_cursor_sync_ = 0;  // the keeper's own, like the next
+  std::int64_t next_cursor_sync_ = 0;  // the janitor's own, like the next
   std::int64_t next_trim_ = 0;
-  std::thread keeper_;
+  std::thread keeper_;   // syncs
+  std::thread janitor_;  // all that may take its time: retention, what other processes left behind
 };
 
 }  // namespace utp::embedded_bus

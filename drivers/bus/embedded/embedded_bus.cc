@@ -96,7 +96,6 @@ class EmbeddedBus final : public Bus {
     UTP_CHECK(directory_->cursors().for_each_cursor(record.topic, partition.number(), [&](std::string_view name, CursorRecord& r) {
       readers.push_back({std::string(name), r});
     }));
-    const std::int64_t now = directory_->clock().monotonic_ns();
     for (const Reader& reader : readers) {
       GroupStats& group = groups[reader.group];
       group.group = reader.group;
@@ -108,8 +107,8 @@ class EmbeddedBus final : public Bus {
         UTP_TRY(const auto oldest, partition.publish_time_at_or_after(reader.record.position + 1));
         if (oldest && (group.oldest_unread.ns == 0 || *oldest < group.oldest_unread)) group.oldest_unread = *oldest;
       }
-      const bool leased = reader.record.boot == directory_->boot() && reader.record.lease_until_ns > now;
-      if (leased && !reader.record.owner.empty()) group.members.push_back(reader.record.owner);
+      const CursorRecord& r = reader.record;
+      if (!r.owner.empty() && directory_->is_live(r.lease_until_ns, r.boot, r.process)) group.members.push_back(r.owner);
     }
     return {};
   }

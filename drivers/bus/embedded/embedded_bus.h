@@ -24,8 +24,10 @@ struct EmbeddedBusOptions {
   // disk of a laptop.
   std::uint64_t retention_bytes = std::uint64_t{4} << 30;
   TopicOptions default_topic;     // for topics that publishing creates
-  bool keep_unread = false;       // a spool: by size, nothing that a group has not acknowledged is removed; publish says kFull
-  std::int64_t trim_every_ns = 10'000'000'000;  // how often a publishing process runs retention
+  // A spool: by size, nothing that a group has not acknowledged is removed; publish says kFull. Kept in the directory: once
+  // set, it holds for every process that opens it.
+  bool keep_unread = false;
+  std::int64_t trim_every_ns = 10'000'000'000;  // how often each process that has the bus open runs retention
 
   std::uint64_t cursor_map_bytes = std::uint64_t{256} << 20;  // cursors, groups, topics: about 300 bytes each
   std::int64_t cursor_sync_ns = 1'000'000'000;  // acknowledgements survive power loss after at most this; else redelivered

@@ -1,29 +1,23 @@
-#include "drivers/bus/embedded/embedded_bus.h"
-
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
-#include "core/log.h"
 #include "core/random.h"
 #include "drivers/bus/embedded/checkpoint.h"
+#include "drivers/bus/embedded/embedded_bus_fixture.h"
 #include "drivers/bus/embedded/environment.h"
 
 namespace utp {
 namespace {
 
 namespace fs = std::filesystem;
+using embedded_bus_test::FileSizeLimit;
+using embedded_bus_test::kHour;
+using embedded_bus_test::kTopic;
+using embedded_bus_test::read_file;
+using embedded_bus_test::write_file;
 using embedded_bus::Checkpoint;
 using embedded_bus::CheckpointFile;
 using embedded_bus::Environment;
@@ -31,107 +25,7 @@ using embedded_bus::EnvironmentOptions;
 using embedded_bus::SharedPage;
 using embedded_bus::SyncState;
 
-constexpr std::int64_t kHour = 3'600'000'000'000;
-constexpr const char* kTopic = "utp.test.local.quotes.v2";
-
-class EmbeddedBus : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "utp_embedded_bus_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    log::set_level(log::Level::kError);  // recoveries are many here
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
-  EmbeddedBusOptions options(const std::string& name = "bus", const std::string& boot = "boot-1") {
-    EmbeddedBusOptions o;
-    o.directory = (root_ / name).string();
-    o.boot_id = boot;
-    o.cursor_sync_ns = kHour;  // nothing is synced behind a test's back
-    o.trim_every_ns = 0;
-    return o;
-  }
-  std::unique_ptr<Bus> open(const EmbeddedBusOptions& o) {
-    auto bus = open_embedded_bus(o);
-    if (!bus) ADD_FAILURE() << bus.error().message;
-    return bus ? std::move(*bus) : nullptr;
-  }
-  static Status publish(Publisher& publisher, int first, int count, std::size_t size = 0) {
-    std::vector<std::string> values;
-    for (int i = first; i < first + count; ++i) {
-      values.push_back(std::to_string(i));
-      values.back().resize(std::max(size, values.back().size()), ' ');
-    }
-    std::vector<OutMessage> messages;
-    for (const std::string& value : values) messages.push_back({kTopic, "K", value});
-    return publisher.publish(messages);
-  }
-  static std::unique_ptr<Publisher> publisher(Bus& bus, Durability durability, std::int64_t interval_ns = kHour) {
-    auto made = bus.publisher({durability, interval_ns});
-    if (!made) ADD_FAILURE() << made.error().message;
-    return std::move(*made);
-  }
-  struct Message {
-    int number;
-    std::uint64_t position;
-  };
-  static std::vector<Message> read_all(Bus& bus) {
-    SubscriptionOptions o;
-    o.patterns = {kTopic};
-    std::vector<Message> all;
-    auto subscription = bus.subscribe(o);
-    if (!subscription) {
-      ADD_FAILURE() << subscription.error().message;
-      return all;
-    }
-    for (;;) {
-      auto got = (*subscription)->poll(1000, 1 << 20, 0);
-      if (!got) {
-        ADD_FAILURE() << got.error().message;
-        return all;
-      }
-      if (got->empty()) return all;
-      for (const InMessage& m : *got) all.push_back({std::stoi(std::string(m.value)), m.position});
-    }
-  }
-  static void expect_numbers(const std::vector<Message>& messages, int count) {
-    ASSERT_EQ(messages.size(), static_cast<std::size_t>(count));
-    for (int i = 0; i < count; ++i) {
-      ASSERT_EQ(messages[static_cast<std::size_t>(i)].number, i);
-      if (i == 0) continue;
-      ASSERT_GT(messages[static_cast<std::size_t>(i)].position, messages[static_cast<std::size_t>(i) - 1].position);
-    }
-  }
-  static TopicStats stats(Bus& bus) {
-    auto all = bus.stats(kTopic);
-    if (!all || all->size() != 1) {
-      ADD_FAILURE() << (all ? "no such topic" : all.error().message);
-      return {};
-    }
-    return all->front();
-  }
-  fs::path partition(const std::string& name = "bus") const { return root_ / name / "topics" / kTopic / "0000"; }
-  std::size_t segments(const std::string& name = "bus") const {
-    std::size_t count = 0;
-    for (const auto& entry : fs::directory_iterator(partition(name))) count += entry.path().extension() == ".mdb" ? 1 : 0;
-    return count;
-  }
-  void copy(const std::string& from, const std::string& to) {
-    fs::copy(root_ / from, root_ / to, fs::copy_options::recursive);
-  }
-
-  fs::path root_;
-};
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void write_file(const fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
+class EmbeddedBus : public embedded_bus_test::BusFixture {};
 
 // What a disk may hold after the power went: every page that was written since the last sync is as before, as written, or
 // torn between sectors; the file's end is anywhere between.
@@ -513,21 +407,6 @@ TEST_F(EmbeddedBus, ReadersOfDeadProcessesAreClearedAndTheirPagesReused) {
 }
 
 // ---- what users run into ----
-
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    rlimit limit = before_;
-    limit.rlim_cur = bytes;
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
-};
 
 TEST_F(EmbeddedBus, AFullDiskIsRetryableLosesNothingAndPasses) {
   auto bus = open(options());

@@ -18,6 +18,8 @@ namespace {
 constexpr unsigned kReadersMax = 510;
 // LMDB reports a write that was cut short as an I/O error; with less room than this left it is taken for a full disk.
 constexpr std::uint64_t kRoomBytes = std::uint64_t{32} << 20;
+// What a small commit takes: the pages from the root to a leaf, those of the list of free pages.
+constexpr std::uint64_t kCommitBytes = 16 * 1024;
 
 bool has_room(int fd) {
   struct statvfs disk {};
@@ -62,6 +64,7 @@ Result<std::unique_ptr<Environment>> Environment::open(const EnvironmentOptions&
   e.sync_ = options.sync;
   e.checkpoints_ = options.checkpoints;
   e.calls_ = options.calls;
+  e.map_bytes_ = options.map_bytes;
   int rc = mdb_env_create(&e.env_);
   if (rc != 0) return fail(lmdb_error(options.path, rc));
   mdb_env_set_mapsize(e.env_, options.map_bytes);
@@ -326,6 +329,19 @@ void Environment::unpin() {
     pin = std::exchange(pin_, nullptr);
   }
   if (pin != nullptr) give_reader(pin);
+}
+
+bool Environment::is_pin_stale() const {
+  std::lock_guard lock(mutex_);
+  return pin_ != nullptr && sync_->environment.load(std::memory_order_acquire) == number_ &&
+         mdb_txn_id(pin_) < sync_->transaction.load(std::memory_order_acquire);
+}
+
+Status Environment::bound_unsynced() {
+  const std::uint64_t owed_max = std::max<std::uint64_t>(1, map_bytes_ / 4 / kCommitBytes);
+  const std::uint64_t last = last_transaction();
+  if (last <= owed_max || is_synced(last - owed_max)) return {};
+  return sync();
 }
 
 void Environment::clear_dead_readers() {

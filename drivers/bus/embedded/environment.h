@@ -102,6 +102,11 @@ class Environment {
 
   // Lets other processes reuse pages while this one writes nothing. No effect while a Write is open.
   void unpin();
+  // Whether this process's pin is older than the last checkpoint, so that it keeps pages from being reused for nothing.
+  bool is_pin_stale() const;
+  // Pages that a commit frees are not reused before the next sync. Syncs when those of so many commits wait for it that a
+  // quarter of the map is owed.
+  Status bound_unsynced();
   void clear_dead_readers();
   const std::string& path() const { return path_; }
 
@@ -122,8 +127,9 @@ class Environment {
   MDB_dbi dbi_ = 0;
   int fd_ = -1;
   std::uint64_t page_bytes_ = 0;
+  std::uint64_t map_bytes_ = 0;
 
-  std::mutex mutex_;                 // pin_, writers_, readers_
+  mutable std::mutex mutex_;         // pin_, writers_, readers_
   MDB_txn* pin_ = nullptr;
   int writers_ = 0;
   std::vector<MDB_txn*> readers_;    // reset, to be renewed

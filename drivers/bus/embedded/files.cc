@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <ctime>
@@ -140,6 +141,10 @@ std::string read_boot_id() {
   return *text;
 }
 
+std::int64_t steady_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 Status FileLock::open(const std::string& path) {
   path_ = path;
   fd_ = UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
@@ -163,7 +168,38 @@ Status FileLock::lock_shared() {
   return {};
 }
 
+bool FileLock::upgrade() {
+  if (try_lock_exclusive()) return true;
+  (void)lock_shared();  // a conversion that fails gives the old lock up
+  return false;
+}
+
 void FileLock::unlock() { ::flock(fd_.get(), LOCK_UN); }
+
+namespace {
+
+struct flock one_byte(std::uint64_t offset) {
+  struct flock range {};
+  range.l_type = F_WRLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(offset);
+  range.l_len = 1;
+  return range;
+}
+
+}  // namespace
+
+Result<bool> FileLock::try_lock_byte(std::uint64_t offset) {
+  struct flock range = one_byte(offset);
+  if (::fcntl(fd_.get(), F_OFD_SETLK, &range) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  return fail(errno_error("lock a byte of " + path_, errno));
+}
+
+bool FileLock::is_byte_locked(std::uint64_t offset) const {
+  struct flock range = one_byte(offset);
+  return ::fcntl(fd_.get(), F_OFD_GETLK, &range) != 0 || range.l_type != F_UNLCK;
+}
 
 void SharedMutex::initialize() {
   pthread_mutexattr_t attributes;

@@ -40,15 +40,25 @@ Status write_file_durably(const std::string& path, std::string_view bytes);  // 
 Result<std::vector<std::string>> list_directory(const std::string& path);    // names, sorted, without . and ..
 std::uint64_t disk_bytes(const std::string& path);      // 0 when absent
 std::string read_boot_id();                             // "" where the system has none
+std::int64_t steady_ns();                               // the clock of timeouts; Clock is for what is written down
 
-// flock() on a file of its own; gone with the process. One holder per object, so guard it against other threads.
+// flock() on a file of its own, and locks on single bytes of it; gone with the process. One holder per object, so guard it
+// against other threads.
 class FileLock {
  public:
   Status open(const std::string& path);
   Status lock_exclusive();
-  bool try_lock_exclusive();
+  bool try_lock_exclusive();  // from unlocked
   Status lock_shared();
+  // From shared to exclusive where nobody else holds it; else it is held shared still. Not atomic: between the two another
+  // could get it, so callers of this and of try_lock_exclusive() exclude each other by other means.
+  bool upgrade();
   void unlock();
+
+  // The bytes need not be there. False when another has it.
+  Result<bool> try_lock_byte(std::uint64_t offset);
+  // Whether another object (of any process) has it; true when that cannot be told.
+  bool is_byte_locked(std::uint64_t offset) const;
 
  private:
   UniqueFd fd_;

@@ -12,8 +12,9 @@ namespace {
 
 // After a power loss positions go on this far behind anything that may have been handed out, acknowledged or not.
 constexpr std::uint64_t kPositionJump = std::uint64_t{1} << 30;
-// Reserved ahead at least; what a power loss counts as lost is at most the reservation, so it is kept small.
-constexpr std::uint64_t kReserveMin = 16;
+// Reserved ahead at least: a burst after a quiet time does not wait for the disk. What a power loss counts as lost is at most
+// the reservation, so it is kept small.
+constexpr std::uint64_t kReserveMin = 256;
 // A partition without publishes of interval durability for this long gives its reservation back.
 constexpr std::int64_t kReservationRestNs = 5'000'000'000;
 // One transaction's share of a large batch: bounds the memory that LMDB holds for it.
@@ -21,18 +22,14 @@ constexpr std::size_t kTransactionBytesMax = std::size_t{16} << 20;
 // Segments kept open that nobody reads now: the one written to and the one before.
 constexpr std::size_t kIdleSegmentsMax = 2;
 constexpr std::size_t kLockFileBytes = 40 * 1024;
+// Looks at a partition that others write to, before this process gives its pin up: the next publish costs a sync then.
+constexpr int kQuietLooksMax = 5;
 
 void initialize_state(void* page) {
   auto* state = new (page) PartitionState;
   state->sync.mutex.initialize();
   state->sync.store.initialize();
   state->structure.initialize();
-}
-
-void raise_to(std::atomic<std::uint64_t>& value, std::uint64_t target) {
-  std::uint64_t seen = value.load(std::memory_order_relaxed);
-  while (seen < target && !value.compare_exchange_weak(seen, target, std::memory_order_acq_rel)) {
-  }
 }
 
 // LMDB maps its lock file sparse; on a full disk the first touch would be a signal.
@@ -56,7 +53,22 @@ std::vector<SegmentName> segment_names(const std::vector<std::string>& files) {
   return names;
 }
 
+Status put_seal(Environment::Write& write, const std::string& path, const SealRecord& seal) {
+  std::uint64_t key = kSealKey;
+  MDB_val k{sizeof key, &key};
+  MDB_val v{sizeof seal, const_cast<SealRecord*>(&seal)};
+  if (const int rc = mdb_put(write.txn(), write.dbi(), &k, &v, MDB_APPEND); rc != 0) return fail(lmdb_error("write " + path, rc));
+  return write.commit();
+}
+
 }  // namespace
+
+void Partition::raise_tail(std::uint64_t position) {
+  std::atomic<std::uint64_t>& tail = state().tail;
+  std::uint64_t seen = tail.load(std::memory_order_relaxed);
+  while (seen < position && !tail.compare_exchange_weak(seen, position, std::memory_order_acq_rel)) {
+  }
+}
 
 std::uint64_t Partition::map_bytes(std::uint64_t segment_bytes) {
   // A segment is closed when it passes segment_bytes; one more transaction and the pages that wait for a checkpoint fit.
@@ -91,7 +103,7 @@ Result<std::shared_ptr<Partition>> Partition::open(const PartitionOptions& optio
     partition->state().generation.fetch_add(1);
   }
   UTP_TRY(const Tail tail, partition->read_tail());
-  raise_to(partition->state().tail, tail.position);
+  partition->raise_tail(tail.position);
   return partition;
 }
 
@@ -101,11 +113,24 @@ Status Partition::recover(const PartitionOptions& options) {
   for (const std::string& file : files) {
     if (file == "state" || file.ends_with("-lock") || file.ends_with(".new")) ::unlink((directory + "/" + file).c_str());
   }
+  const std::vector<SegmentName> names = segment_names(files);
+  const std::string file = directory + "/checkpoint";
+  const bool has_file = file_exists(file);
   CheckpointFile checkpoints;
-  UTP_CHECK(checkpoints.open(directory + "/checkpoint"));
+  UTP_CHECK(checkpoints.open(file));
   UTP_TRY(const auto checkpoint, checkpoints.load());
+  if (!checkpoint && !names.empty()) {
+    // A creation that was cut short leaves a blank checkpoint and the first segment, to which nothing was published.
+    UTP_TRY(const bool blank, checkpoints.is_blank());
+    if (!has_file || !blank || names.size() > 1 || names.front().base != 1) {
+      return fail(Code::kCorrupt, file + (has_file ? ": holds no intact checkpoint" : ": is missing") +
+                                      ", and the machine has restarted since the segments beside it were written. Restore the bus "
+                                      "directory from a copy that was made while no process used it, or move it away to begin a new "
+                                      "bus; nothing was changed");
+    }
+  }
   std::optional<SegmentName> last;
-  for (const SegmentName& name : segment_names(files)) {
+  for (const SegmentName& name : names) {
     const std::string path = directory + "/" + name.file_name();
     if (!checkpoint || name.base > checkpoint->environment) {
       if (::unlink(path.c_str()) != 0) return fail(errno_error("remove " + path, errno));
@@ -137,14 +162,7 @@ Status Partition::recover(const PartitionOptions& options) {
     }
     time_ns = std::max(time_ns, end.time_ns);
     if (!end.seal) {
-      std::uint64_t key = kSealKey;
-      SealRecord seal{0, position, time_ns};
-      MDB_val k{sizeof key, &key};
-      MDB_val v{sizeof seal, &seal};
-      if (const int rc = mdb_put(write.txn(), write.dbi(), &k, &v, MDB_APPEND); rc != 0) {
-        return fail(lmdb_error("write " + environment->path(), rc));
-      }
-      UTP_CHECK(write.commit());
+      UTP_CHECK(put_seal(write, environment->path(), {position, time_ns}));
     }
   }
   // The sealed segment needs no checkpoint of its own: it is synced before the next segment's checkpoint stands, and until
@@ -190,15 +208,21 @@ std::uint64_t Partition::next_reservation(std::uint64_t position, std::uint64_t 
 }
 
 Result<std::shared_ptr<Environment>> Partition::open_segment(const SegmentName& name) {
-  std::lock_guard lock(mutex_);
-  if (const auto found = segments_.find(name.base); found != segments_.end()) return found->second;
+  std::lock_guard opening(open_mutex_);
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = segments_.find(name.base); found != segments_.end()) return found->second;
+  }
   EnvironmentOptions options = environment_options(name);
   UTP_CHECK(allocate_lock_file(options.path + "-lock"));
   UTP_TRY(std::shared_ptr<Environment> environment, Environment::open(options));
+  std::vector<std::shared_ptr<Environment>> evicted;  // unmapping takes long: not under mutex_
+  std::lock_guard lock(mutex_);
   std::size_t idle = 0;
   for (auto it = segments_.rbegin(); it != segments_.rend(); ++it) idle += it->second.use_count() == 1 ? 1 : 0;
   for (auto it = segments_.begin(); it != segments_.end() && idle > kIdleSegmentsMax;) {
     if (it->second.use_count() == 1) {
+      evicted.push_back(std::move(it->second));
       it = segments_.erase(it);
       --idle;
     } else {
@@ -249,12 +273,31 @@ Result<std::shared_ptr<const Partition::Index>> Partition::index() {
 
 Status Partition::reserve(std::uint64_t position) {
   SyncState& sync = state().sync;
+  if (sync.reserved.load(std::memory_order_acquire) >= position) return {};
   SharedLock lock(sync.store);  // not the sync's own: a publisher does not wait for the disk to take everything
-  if (sync.reserved.load() >= position) return {};
+  return sync.reserved.load() >= position ? Status() : store_reservation(position);
+}
+
+bool Partition::is_reservation_low() {
+  SyncState& sync = state().sync;
+  const std::uint64_t tail = state().tail.load(std::memory_order_acquire);
+  const std::uint64_t synced = std::min(tail, sync.position.load(std::memory_order_acquire));
+  const std::uint64_t reserved = std::max(tail, sync.reserved.load(std::memory_order_acquire));
+  return reserved - tail < tail - synced;
+}
+
+Status Partition::extend_reservation() {
+  SharedLock lock(state().sync.store);
+  return is_reservation_low() ? store_reservation(state().tail.load()) : Status();
+}
+
+// The store lock is held.
+Status Partition::store_reservation(std::uint64_t position) {
+  SyncState& sync = state().sync;
   UTP_TRY(auto checkpoint, checkpoints_.load());
   if (!checkpoint) return fail(Code::kCorrupt, options_.directory + "/checkpoint: holds no checkpoint; restore it from a copy");
   // Doubling: a burst waits for few reservations, and what a loss counts too much stays within what was published.
-  const std::uint64_t ahead = position - checkpoint->position;
+  const std::uint64_t ahead = position - std::min(position, checkpoint->position);
   checkpoint->reserved = position + std::max(kReserveMin, ahead);
   UTP_CHECK(checkpoints_.store(*checkpoint));
   sync.reserved.store(checkpoint->reserved, std::memory_order_release);
@@ -291,23 +334,17 @@ int put_blocks(MDB_txn* txn, MDB_dbi dbi, std::span<const OutMessage* const> mes
   return 0;
 }
 
-Status put_seal(Environment::Write& write, const std::string& path, const SealRecord& seal) {
-  std::uint64_t key = kSealKey;
-  MDB_val k{sizeof key, &key};
-  MDB_val v{sizeof seal, const_cast<SealRecord*>(&seal)};
-  if (const int rc = mdb_put(write.txn(), write.dbi(), &k, &v, MDB_APPEND); rc != 0) return fail(lmdb_error("write " + path, rc));
-  return write.commit();
-}
-
 }  // namespace
 
 Result<Partition::Appended> Partition::append(std::span<const OutMessage* const> messages, Timestamp now, bool interval,
                                               std::int64_t monotonic_ns) {
   Appended result;
   std::size_t next = 0;
-  bool map_full = false;
   if (interval) state().interval_publish_ns.store(std::max<std::int64_t>(monotonic_ns, 1), std::memory_order_relaxed);
+  std::uint64_t needed = 0;  // for what others had published meanwhile
   while (next < messages.size()) {
+    // Before the writer's lock is taken: it is not held while the disk writes.
+    if (interval) UTP_CHECK(reserve(std::max(needed, state().tail.load(std::memory_order_acquire) + messages.size() - next)));
     UTP_TRY(const auto list, index());
     const SegmentName name = list->segments.back();
     auto environment = segment(name.base);
@@ -319,35 +356,33 @@ Result<Partition::Appended> Partition::append(std::span<const OutMessage* const>
     SealRecord seal;
     {
       UTP_TRY(auto write, segment_environment.begin_write());
+      appended_.store(true, std::memory_order_relaxed);
       UTP_TRY(const SegmentEnd end, read_end(write.txn(), write.dbi(), name, segment_environment.path()));
       const bool empty = end.position < name.base;
-      const bool full = !empty && (map_full || segment_environment.used_bytes() >= options_.segment_bytes ||
+      const bool full = !empty && (segment_environment.used_bytes() >= options_.segment_bytes ||
                                    now.ns - name.created_ns >= options_.segment_ns);
       if (end.seal) {
         seal = *end.seal;
       } else if (full) {
-        seal = SealRecord{0, end.position, end.time_ns};
+        seal = SealRecord{end.position, end.time_ns};
         UTP_CHECK(put_seal(write, segment_environment.path(), seal));
       } else {
         const Timestamp time{std::max({now.ns, end.time_ns, name.created_ns})};
         std::uint64_t position = end.position;
         std::size_t taken = next;
         const int rc = put_blocks(write.txn(), write.dbi(), messages, taken, position, time, kTransactionBytesMax);
-        if (rc == MDB_MAP_FULL && !empty && !map_full) {
-          map_full = true;
+        if (rc != 0) return fail(lmdb_error("write " + segment_environment.path(), rc));
+        if (interval && position > state().sync.reserved.load(std::memory_order_acquire)) {
+          needed = position;
           continue;
         }
-        if (rc != 0) return fail(lmdb_error("write " + segment_environment.path(), rc));
-        if (interval && position > state().sync.reserved.load(std::memory_order_acquire)) UTP_CHECK(reserve(position));
         UTP_CHECK(write.commit());
         next = taken;
-        raise_to(state().tail, position);
-        result.segment = *environment;
+        raise_tail(position);
         result.last_position = position;
         continue;
       }
     }
-    map_full = false;
     UTP_CHECK(begin_next(name, seal, now));
     result.rolled = true;
   }
@@ -390,7 +425,7 @@ Status Partition::roll(Timestamp now) {
     UTP_TRY(auto write, environment->begin_write());
     UTP_TRY(const SegmentEnd end, read_end(write.txn(), write.dbi(), name, environment->path()));
     if (end.position < name.base && !end.seal) return {};
-    seal = end.seal.value_or(SealRecord{0, end.position, end.time_ns});
+    seal = end.seal.value_or(SealRecord{end.position, end.time_ns});
     if (!end.seal) UTP_CHECK(put_seal(write, environment->path(), seal));
   }
   return begin_next(name, seal, now);
@@ -415,10 +450,12 @@ Status Partition::remove_oldest(const std::function<Result<bool>(const Removal&)
     UTP_TRY(const bool wanted, remove(removal));
     if (!wanted) break;
     UTP_CHECK(before_removal(removal));
+    std::shared_ptr<Environment> removed;  // unmapped outside mutex_
     {
       std::lock_guard lock(mutex_);
-      segments_.erase(names[i].base);
+      if (auto found = segments_.extract(names[i].base)) removed = std::move(found.mapped());
     }
+    removed.reset();
     state().generation.fetch_add(1, std::memory_order_acq_rel);
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail(errno_error("remove " + path, errno));
     ::unlink((path + "-lock").c_str());
@@ -459,9 +496,15 @@ void Partition::rest(std::int64_t monotonic_ns, bool closing) {
       }
     }
   }
-  // Without a pin the next publish needs everything synced; so only when this partition is quiet.
+  // Without a pin the next publish needs everything synced; so only when this partition is quiet, or long left to others. An
+  // old pin keeps every page that they free since.
   const std::uint64_t transaction = (*environment)->last_transaction();
-  if (transaction == rested_transaction_ && (*environment)->is_synced(transaction)) (*environment)->unpin();
+  quiet_looks_ = appended_.exchange(false, std::memory_order_relaxed) ? 0 : quiet_looks_ + 1;
+  if ((transaction == rested_transaction_ && (*environment)->is_synced(transaction)) || quiet_looks_ > kQuietLooksMax) {
+    (*environment)->unpin();
+  } else if ((*environment)->is_pin_stale()) {
+    (void)(*environment)->sync();
+  }
   rested_transaction_ = transaction;
 }
 

@@ -61,13 +61,16 @@ class Partition {
   static std::uint64_t map_bytes(std::uint64_t segment_bytes);
 
   struct Appended {
-    std::shared_ptr<Environment> segment;  // the last one written; earlier ones are durable
     std::uint64_t last_position = 0;
-    bool rolled = false;                   // a new segment was begun: a moment for retention
+    bool rolled = false;  // a new segment was begun: a moment for retention
   };
   // Appends in order, in one transaction while a segment takes it. `interval`: positions are reserved durably first.
   Result<Appended> append(std::span<const OutMessage* const> messages, Timestamp now, bool interval, std::int64_t monotonic_ns);
   Status sync();
+  // Publishers of interval durability wait for the disk when the reservation is used up; extended when it is half used, by
+  // another thread, they do not.
+  bool is_reservation_low();
+  Status extend_reservation();
 
   struct Index {
     std::uint64_t generation = 0;
@@ -112,10 +115,12 @@ class Partition {
 
   std::uint32_t number() const { return options_.number; }
   PartitionState& state() { return *state_.as<PartitionState>(); }
+  void raise_tail(std::uint64_t position);
   const std::string& directory() const { return options_.directory; }
 
-  std::atomic<bool> sync_pending{false};  // this process has published and the sync is yet to come
-  std::atomic<bool> at_limit{false};         // keep_unread: at its limit when last looked at
+  std::atomic<std::int64_t> sync_due_ns{0};      // this process has published; its sync is due then. 0 = nothing to sync
+  std::atomic<bool> reservation_wanted{false};   // the keeper is to extend it
+  std::atomic<bool> at_limit{false};             // keep_unread: at its limit when last looked at
 
  private:
   explicit Partition(PartitionOptions options) : options_(std::move(options)) {}
@@ -124,18 +129,23 @@ class Partition {
   Result<std::shared_ptr<Environment>> current_segment();
   // Creates the segment after `sealed`, or finds that another process did.
   Status begin_next(const SegmentName& sealed, const SealRecord& seal, Timestamp now);
+  // Up to `position` at least; waits for the disk when it is not reserved already.
   Status reserve(std::uint64_t position);
+  Status store_reservation(std::uint64_t position);
   std::uint64_t next_reservation(std::uint64_t position, std::uint64_t reserved);
   EnvironmentOptions environment_options(const SegmentName& name);
 
   PartitionOptions options_;
   SharedPage state_;
   CheckpointFile checkpoints_;
-  std::mutex mutex_;  // segments_, index_
+  std::mutex open_mutex_;  // held while a segment is opened or closed, before mutex_: LMDB forbids one process two of a kind
+  std::mutex mutex_;       // segments_, index_; every append takes it
   std::map<std::uint64_t, std::shared_ptr<Environment>> segments_;
   std::shared_ptr<const Index> index_;
   std::uint64_t position_at_sync_ = 0;    // under the sync lock
   std::uint64_t rested_transaction_ = 0;  // rest()'s own
+  int quiet_looks_ = 0;                   // rest()'s own: since this process appended
+  std::atomic<bool> appended_{false};     // since the last rest()
   std::uint64_t unsynced_position_ = 0;   // note_unsynced()'s own
 };
 

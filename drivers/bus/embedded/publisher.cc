@@ -1,7 +1,5 @@
 #include "drivers/bus/embedded/publisher.h"
 
-#include <algorithm>
-
 #include "core/hash.h"
 #include "model/envelope.h"
 
@@ -73,11 +71,13 @@ Status EmbeddedPublisher::append(TopicLanes& topic, Lane& lane) {
   lane.last_position = appended.last_position;
   lane.messages.clear();
   directory_->wake();
-  if (interval) directory_->sync_later(lane.partition, options_.interval_ns);
-  if (appended.rolled) {
-    UTP_TRY(const bool full, directory_->is_full(topic.name, partition));
-    if (directory_->options().keep_unread) partition.at_limit.store(full);
+  if (interval) {
+    directory_->sync_later(lane.partition, options_.interval_ns);
+    if (partition.is_reservation_low()) directory_->reserve_later(lane.partition);
   }
+  if (appended.rolled && !directory_->keep_unread()) directory_->trim_later(topic.name);
+  // The messages are in the log: whatever is wrong with the limit is for the next publish to meet.
+  if (appended.rolled && directory_->keep_unread()) partition.at_limit.store(directory_->is_full(topic.name, partition).value_or(true));
   return {};
 }
 

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "model/envelope.h"
@@ -15,10 +14,6 @@ namespace {
 constexpr std::int64_t kWaitSliceNs = 1'000'000'000;
 constexpr std::size_t kNameBytesMax = 100;  // of groups and members: with topic and partition they make an LMDB key
 constexpr std::size_t kChunkBytes = 256 * 1024;
-
-std::int64_t steady_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Status check_name(std::string_view what, std::string_view name) {
   const bool good = name.size() <= kNameBytesMax && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
@@ -85,9 +80,8 @@ Result<std::uint64_t> EmbeddedSubscription::start_position(Partition& partition)
 }
 
 Status EmbeddedSubscription::find_topics(bool at_start) {
-  topics_seen_ = directory_->state().topics.load();
+  const std::uint32_t seen = directory_->state().topics.load();
   UTP_TRY(const auto records, directory_->topics());
-  bool added = false;
   for (const TopicRecord& record : records) {
     const bool wanted = std::any_of(options_.patterns.begin(), options_.patterns.end(),
                                     [&](const auto& pattern) { return topic_matches(pattern, record.topic); });
@@ -124,11 +118,10 @@ Status EmbeddedSubscription::find_topics(bool at_start) {
         UTP_CHECK(place(*cursor, start));
       }
       cursors_.push_back(std::move(cursor));
-      added = true;
+      next_maintenance_ns_ = 0;
     }
   }
-  has_topics_ = true;
-  if (added) next_maintenance_ns_ = 0;
+  topics_seen_ = seen;
   return {};
 }
 
@@ -162,6 +155,17 @@ std::string_view EmbeddedSubscription::keep(std::string_view bytes) {
   chunk_used_ += bytes.size();
   return {at, bytes.size()};
 }
+
+namespace {
+
+// What to do about a segment that cannot be read. The one that is written to cannot be taken out of a partition.
+std::string corrupt_segment_cure(const Partition::Index& index, std::uint64_t base) {
+  const std::string stop = "Stop every process that uses this bus and restore its directory from a copy, or move ";
+  if (index.segments.back().base == base) return stop + "the directory away: a new bus is made at the next start";
+  return stop + "this file away: reading goes on behind its messages";
+}
+
+}  // namespace
 
 // Opens the segment that holds cursor.next, passing over what retention or a power loss took. False when there is no newer one.
 Result<bool> EmbeddedSubscription::enter_segment(Cursor& cursor) {
@@ -216,9 +220,10 @@ Result<bool> EmbeddedSubscription::read_segment(Cursor& cursor, std::size_t mess
     if (last == kSealKey) return true;
     BlockReader block;
     if (!block.open({static_cast<const char*>(value.mv_data), value.mv_size}, last, cursor.verified != last)) {
+      UTP_TRY(const auto index, cursor.partition->index());
       return fail(Code::kCorrupt, cursor.segment->path() + ": the block that ends at position " + std::to_string(last) +
-                                      " is not what was written; the disk is failing or another program changed the file. "
-                                      "Restore it from a copy, or acknowledge position " + std::to_string(last) + " to go on");
+                                      " is not what was written; the disk is failing or another program changed the file. " +
+                                      corrupt_segment_cure(*index, cursor.segment_name.base));
     }
     cursor.verified = last;
     std::uint64_t position = 0;
@@ -283,7 +288,11 @@ Status EmbeddedSubscription::read_some(std::size_t messages_max, std::size_t byt
       turn_ = which;
       return {};
     }
-    UTP_CHECK(read_cursor(cursor, messages_max, bytes_max, bytes));
+    if (auto read = read_cursor(cursor, messages_max, bytes_max, bytes); !read) {
+      // Messages that were read before go out first, and the error comes again; then the others have their turn before it.
+      turn_ = messages_.empty() ? (which + 1) % count : which;
+      return read;
+    }
   }
   turn_ = count == 0 ? 0 : (turn_ + 1) % count;
   return {};
@@ -295,6 +304,11 @@ void EmbeddedSubscription::wait(std::uint32_t sequence, std::int64_t timeout_ns)
 
 Result<std::span<const InMessage>> EmbeddedSubscription::poll(std::size_t messages_max, std::size_t bytes_max,
                                                               std::int64_t timeout_ns) {
+  if (pending_) {
+    UTP_CHECK(write_passes());
+    pending_ = false;
+    return std::span<const InMessage>(messages_);
+  }
   messages_.clear();
   if (chunks_.size() > 1 && chunk_ == 0) chunks_.resize(1);  // a burst is over: give its memory back
   chunk_ = 0;
@@ -319,11 +333,15 @@ Result<std::span<const InMessage>> EmbeddedSubscription::poll(std::size_t messag
       const std::int64_t now = directory_->clock().monotonic_ns();
       if (now >= next_maintenance_ns_ || shared.groups.load() != groups_seen_) UTP_CHECK(maintain());
     }
-    UTP_CHECK(read_some(messages_max, bytes_max, force));
+    // The cursors have moved on behind what was read: an error must not lose it.
+    auto read = read_some(messages_max, bytes_max, force);
     if (!messages_.empty()) {
+      pending_ = true;
       if (in_group()) UTP_CHECK(write_passes());
+      pending_ = false;
       return std::span<const InMessage>(messages_);
     }
+    if (!read) return fail(std::move(read.error()));
     const std::int64_t now = steady_ns();
     if (now >= deadline) return std::span<const InMessage>();
     if (!waiter.counted) {

@@ -37,7 +37,6 @@ class EmbeddedSubscription final : public Subscription {
     bool held = false;
     bool handing_over = false;       // another member's by now; given up when all delivered is acknowledged
     std::uint64_t epoch = 0;
-    std::int64_t lease_until_ns = 0;
     std::uint64_t delivered = 0;     // highest position given out since the last rewind
     std::vector<Pass> passes;
     bool open_pass = false;          // the last pass is the one at hand, written ahead
@@ -57,11 +56,9 @@ class EmbeddedSubscription final : public Subscription {
   Result<std::uint64_t> start_position(Partition& partition) const;
 
   Status maintain();
+  Status try_maintain();
   Status maintain_cursor(CursorStore::Change& change, Cursor& cursor, const std::vector<MemberRecord>& live,
                          std::int64_t now, bool& released);
-  bool is_live(std::int64_t until_ns, std::uint64_t boot, std::int64_t now) const {
-    return boot == directory_->boot() && until_ns > now;
-  }
   void collect_trimmed();
   void end_pass(Cursor& cursor);
   Status write_passes();
@@ -77,13 +74,13 @@ class EmbeddedSubscription final : public Subscription {
   SubscriptionOptions options_;
   std::vector<std::unique_ptr<Cursor>> cursors_;
   std::size_t turn_ = 0;  // the cursor to read first, so that no partition starves
-  bool has_topics_ = false;
   std::uint32_t topics_seen_ = 0;
   std::uint32_t groups_seen_ = 0;
   std::int64_t next_maintenance_ns_ = 0;
   std::atomic<bool> interrupted_{false};
 
   std::vector<InMessage> messages_;
+  bool pending_ = false;        // messages_ were read, and their poll() failed: the next one gives them
   std::vector<Chunk> chunks_;   // what messages_ view; reused
   std::size_t chunk_ = 0;
   std::size_t chunk_used_ = 0;

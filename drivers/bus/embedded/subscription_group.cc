@@ -8,6 +8,8 @@
 namespace utp::embedded_bus {
 namespace {
 
+// How soon the death of another process is noticed that holds what is to be this one's.
+constexpr std::int64_t kWatchNs = 1'000'000'000;
 constexpr std::size_t kPassesMax = 16;  // beyond, the oldest two become one: the attempt stays a lower bound
 
 void prune(std::vector<Pass>& passes, std::uint64_t acknowledged) {
@@ -39,22 +41,39 @@ Status EmbeddedSubscription::write_passes() {
   });
   if (!needed) return {};
   UTP_TRY(auto change, directory_->cursors().change());
+  std::vector<std::pair<Cursor*, std::vector<Pass>>> written;
   for (auto& cursor : cursors_) {
     if (!cursor->held || !cursor->suspicious || cursor->delivered <= cursor->acknowledged) continue;
     UTP_TRY(auto record, change.cursor(cursor->topic->name, cursor->partition->number(), options_.group));
     if (!record || record->owner != options_.member || record->epoch != cursor->epoch) continue;
-    if (!cursor->open_pass) cursor->passes.push_back({0, 1});
-    cursor->open_pass = true;
-    cursor->passes.back().high = cursor->delivered;
     record->passes = cursor->passes;
+    if (!cursor->open_pass) record->passes.push_back({0, 1});
+    record->passes.back().high = cursor->delivered;
     UTP_CHECK(change.put_cursor(cursor->topic->name, cursor->partition->number(), options_.group, *record));
+    written.emplace_back(cursor.get(), std::move(record->passes));
   }
   UTP_CHECK(change.commit());
+  for (auto& [cursor, passes] : written) {
+    cursor->passes = std::move(passes);
+    cursor->open_pass = true;
+  }
   directory_->cursors_changed();
   return {};
 }
 
+// Nothing is held that is not recorded: after an error everything is as it was before, and due again at once.
 Status EmbeddedSubscription::maintain() {
+  std::vector<Cursor> before;
+  before.reserve(cursors_.size());
+  for (const auto& cursor : cursors_) before.push_back(*cursor);
+  Status status = try_maintain();
+  if (status) return status;
+  for (std::size_t i = 0; i < before.size(); ++i) *cursors_[i] = std::move(before[i]);
+  next_maintenance_ns_ = 0;
+  return status;
+}
+
+Status EmbeddedSubscription::try_maintain() {
   BusState& shared = directory_->state();
   const std::uint32_t seen = shared.groups.load();
   const std::int64_t now = directory_->clock().monotonic_ns();
@@ -65,20 +84,22 @@ Status EmbeddedSubscription::maintain() {
   std::vector<MemberRecord> live;
   for (MemberRecord& member : members) {
     if (member.member == options_.member) {
-      changed = !is_live(member.until_ns, member.boot, now) || member.patterns != options_.patterns;
-    } else if (is_live(member.until_ns, member.boot, now)) {
+      changed = !directory_->is_live(member.until_ns, member.boot, member.process) || member.patterns != options_.patterns;
+    } else if (directory_->is_live(member.until_ns, member.boot, member.process)) {
       live.push_back(std::move(member));
     } else {
       UTP_CHECK(change.remove_member(options_.group, member.member));
     }
   }
-  MemberRecord own{options_.member, now + options_.lease_ns, directory_->boot(), options_.patterns};
+  MemberRecord own{options_.member, now + options_.lease_ns, directory_->boot(), directory_->process(), options_.patterns};
   UTP_CHECK(change.put_member(options_.group, own));
   live.push_back(std::move(own));
   std::sort(live.begin(), live.end(), [](const auto& a, const auto& b) { return a.member < b.member; });
   for (const MemberRecord& member : live) {
-    // When a silent member's time is over, its partitions are for the others.
-    if (member.member != options_.member) next_maintenance_ns_ = std::min(next_maintenance_ns_, member.until_ns);
+    // When a silent member's time is over, or its process dead, its partitions are for the others.
+    if (member.member == options_.member) continue;
+    next_maintenance_ns_ = std::min(next_maintenance_ns_, member.until_ns);
+    if (member.process != directory_->process()) next_maintenance_ns_ = std::min(next_maintenance_ns_, now + kWatchNs);
   }
   for (auto& cursor : cursors_) UTP_CHECK(maintain_cursor(change, *cursor, live, now, changed));
   UTP_CHECK(change.commit());
@@ -119,8 +140,9 @@ Status EmbeddedSubscription::maintain_cursor(CursorStore::Change& change, Cursor
   if (cursor.held) {
     cursor.handing_over = !mine;
     if (mine) {
-      record.lease_until_ns = cursor.lease_until_ns = now + options_.lease_ns;
+      record.lease_until_ns = now + options_.lease_ns;
       record.boot = directory_->boot();
+      record.process = directory_->process();
     } else if (cursor.delivered <= cursor.acknowledged) {
       record.owner.clear();
       cursor.held = false;
@@ -131,9 +153,10 @@ Status EmbeddedSubscription::maintain_cursor(CursorStore::Change& change, Cursor
     return change.put_cursor(topic, partition, options_.group, record);
   }
   if (!mine) return {};
-  const bool free = record.owner.empty() || record.owner == options_.member || !is_live(record.lease_until_ns, record.boot, now);
+  const bool free = record.owner.empty() || record.owner == options_.member ||
+                    !directory_->is_live(record.lease_until_ns, record.boot, record.process);
   if (!free) {
-    next_maintenance_ns_ = std::min(next_maintenance_ns_, record.lease_until_ns);
+    next_maintenance_ns_ = std::min({next_maintenance_ns_, record.lease_until_ns, now + kWatchNs});
     return {};
   }
   prune(record.passes, record.position);
@@ -145,8 +168,9 @@ Status EmbeddedSubscription::maintain_cursor(CursorStore::Change& change, Cursor
   cursor.acknowledged = cursor.delivered = record.position;
   record.owner = options_.member;
   cursor.epoch = ++record.epoch;
-  record.lease_until_ns = cursor.lease_until_ns = now + options_.lease_ns;
+  record.lease_until_ns = now + options_.lease_ns;
   record.boot = directory_->boot();
+  record.process = directory_->process();
   UTP_CHECK(place(cursor, record.position + 1));
   return change.put_cursor(topic, partition, options_.group, record);
 }
@@ -159,7 +183,8 @@ Status EmbeddedSubscription::acknowledge(std::string_view topic, std::uint32_t p
   });
   if (at == cursors_.end()) return fail(Code::kInvalidArgument, place_name + ": this subscription does not read it");
   Cursor& cursor = **at;
-  if (position > cursor.partition->state().tail.load()) {
+  // What was delivered was published, also where its publisher died before it said so.
+  if (position > std::max(cursor.partition->state().tail.load(), cursor.delivered)) {
     return fail(Code::kInvalidArgument, place_name + ": position " + std::to_string(position) + " was not published yet");
   }
   const auto fenced = [&] {
@@ -178,23 +203,22 @@ Status EmbeddedSubscription::acknowledge(std::string_view topic, std::uint32_t p
     record->position = position;
     record->count = Partition::count_at(*index, position);
   }
-  cursor.acknowledged = std::max(cursor.acknowledged, position);
-  const bool was_open = cursor.open_pass && cursor.passes.back().high > position;
-  prune(cursor.passes, position);
-  cursor.open_pass = was_open;
-  if (cursor.passes.empty()) cursor.suspicious = false;
-  record->passes = cursor.passes;
+  std::vector<Pass> passes = cursor.passes;
+  const bool is_open = cursor.open_pass && passes.back().high > position;
+  prune(passes, position);
+  record->passes = passes;
   const bool release = cursor.handing_over && cursor.delivered <= position;
-  if (release) {
-    record->owner.clear();
-    cursor.held = false;
-  } else if (!cursor.handing_over) {
-    record->lease_until_ns = cursor.lease_until_ns = now + options_.lease_ns;
-  }
+  if (release) record->owner.clear();
+  else if (!cursor.handing_over) record->lease_until_ns = now + options_.lease_ns;
   UTP_CHECK(change.put_cursor(topic, partition, options_.group, *record));
   UTP_CHECK(change.commit());
   directory_->cursors_changed();
+  cursor.acknowledged = std::max(cursor.acknowledged, position);
+  cursor.passes = std::move(passes);
+  cursor.open_pass = is_open;
+  if (cursor.passes.empty()) cursor.suspicious = false;
   if (release) {
+    cursor.held = false;
     directory_->state().groups.fetch_add(1);
     directory_->wake();
   } else if (cursor.next <= position) {
@@ -205,6 +229,7 @@ Status EmbeddedSubscription::acknowledge(std::string_view topic, std::uint32_t p
 
 Status EmbeddedSubscription::rewind() {
   messages_.clear();
+  pending_ = false;
   for (auto& cursor : cursors_) {
     if (!in_group()) {
       UTP_CHECK(place(*cursor, cursor->start));

@@ -65,4 +65,15 @@ class Transaction {
 // True when the failure concerns one row, not the database.
 bool is_row_error(int code);
 
+// Valid until the statement is stepped or reset; "" for NULL.
+inline std::string_view column_text(sqlite3_stmt* statement, int column) {
+  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
+  return {text == nullptr ? "" : text, static_cast<std::size_t>(sqlite3_column_bytes(statement, column))};
+}
+
+// The text must live until the statement was stepped.
+inline void bind_text(sqlite3_stmt* statement, int parameter, std::string_view text) {
+  sqlite3_bind_text(statement, parameter, text.data() == nullptr ? "" : text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
+}
+
 }  // namespace utp::sqlite

@@ -18,15 +18,6 @@ struct Known {
   std::map<std::string, std::string, std::less<>> kinds;  // by column name
 };
 
-std::string column_text(sqlite3_stmt* statement, int column) {
-  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
-  return {text == nullptr ? "" : text, static_cast<std::size_t>(sqlite3_column_bytes(statement, column))};
-}
-
-void bind_text(sqlite3_stmt* statement, int parameter, std::string_view text) {
-  sqlite3_bind_text(statement, parameter, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
-}
-
 Result<std::vector<std::vector<std::string>>> rows(Connection& connection, std::string_view sql,
                                                    std::initializer_list<std::string_view> parameters) {
   UTP_TRY(const Statement statement, connection.prepare(sql));
@@ -38,7 +29,7 @@ Result<std::vector<std::vector<std::string>>> rows(Connection& connection, std::
     if (code == SQLITE_DONE) return out;
     if (code != SQLITE_ROW) return fail(connection.error(code, "read the catalogue"));
     auto& row = out.emplace_back();
-    for (int i = 0; i < sqlite3_column_count(statement.get()); ++i) row.push_back(column_text(statement.get(), i));
+    for (int i = 0; i < sqlite3_column_count(statement.get()); ++i) row.emplace_back(column_text(statement.get(), i));
   }
 }
 

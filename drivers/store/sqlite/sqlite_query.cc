@@ -9,11 +9,6 @@
 namespace utp::sqlite {
 namespace {
 
-std::string_view column_text(sqlite3_stmt* statement, int column) {
-  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
-  return {text == nullptr ? "" : text, static_cast<std::size_t>(sqlite3_column_bytes(statement, column))};
-}
-
 ColumnType column_type(StoredKind kind) {
   switch (kind) {
     case StoredKind::kBool: return ColumnType::kBool;
@@ -101,7 +96,7 @@ struct Table {
 Result<Table> find_table(Connection& connection, const std::string& event_type) {
   Table table;
   UTP_TRY(const Statement owner, connection.prepare("SELECT table_name, exploded FROM utp_tables WHERE event_type = ?1"));
-  sqlite3_bind_text(owner.get(), 1, event_type.data(), static_cast<int>(event_type.size()), SQLITE_STATIC);
+  bind_text(owner.get(), 1, event_type);
   int code = sqlite3_step(owner.get());
   if (code == SQLITE_DONE) {
     std::string known;
@@ -115,7 +110,7 @@ Result<Table> find_table(Connection& connection, const std::string& event_type) 
   table.exploded = sqlite3_column_int(owner.get(), 1) != 0;
 
   UTP_TRY(const Statement columns, connection.prepare("SELECT name, kind FROM utp_columns WHERE table_name = ?1 ORDER BY position"));
-  sqlite3_bind_text(columns.get(), 1, table.name.data(), static_cast<int>(table.name.size()), SQLITE_STATIC);
+  bind_text(columns.get(), 1, table.name);
   while ((code = sqlite3_step(columns.get())) == SQLITE_ROW) {
     const auto kind = parse_stored_kind(column_text(columns.get(), 1));
     if (!kind) {

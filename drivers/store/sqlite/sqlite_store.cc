@@ -30,6 +30,15 @@ void prefetch_row(const Event& event) {
   __builtin_prefetch(event.envelope.symbol.data());
 }
 
+// Empty when nothing was written yet.
+Result<std::string> stored_realm(Connection& connection) {
+  UTP_TRY(const Statement statement, connection.prepare("SELECT value FROM utp_meta WHERE name = 'realm'"));
+  const int code = sqlite3_step(statement.get());
+  if (code == SQLITE_ROW) return std::string(column_text(statement.get(), 0));
+  if (code == SQLITE_DONE) return std::string();
+  return fail(connection.error(code, "read the realm"));
+}
+
 class SqliteStore final : public Store {
  public:
   explicit SqliteStore(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
@@ -48,7 +57,7 @@ class SqliteStore final : public Store {
   };
 
   TableWriter* find_table(const Event& event);
-  // Fixes the realm at the first write; empty when another realm is wrong here.
+  // Fixes the realm at the first write.
   Status load_realm(std::string_view first);
   Status set_realm();
   void plan_batch(std::span<const Event* const> events, WriteResult& result);
@@ -82,22 +91,15 @@ TableWriter* SqliteStore::find_table(const Event& event) {
 }
 
 Status SqliteStore::load_realm(std::string_view first) {
-  UTP_TRY(const Statement statement, connection_->prepare("SELECT value FROM utp_meta WHERE name = 'realm'"));
-  const int code = sqlite3_step(statement.get());
-  if (code == SQLITE_ROW) {
-    realm_ = reinterpret_cast<const char*>(sqlite3_column_text(statement.get(), 0));
-    realm_stored_ = true;
-  } else if (code == SQLITE_DONE) {
-    realm_ = first;
-  } else {
-    return fail(connection_->error(code, "read the realm"));
-  }
+  UTP_TRY(realm_, stored_realm(*connection_));
+  realm_stored_ = !realm_.empty();
+  if (!realm_stored_) realm_ = first;
   return {};
 }
 
 Status SqliteStore::set_realm() {
   UTP_TRY(const Statement statement, connection_->prepare("INSERT INTO utp_meta (name, value) VALUES ('realm', ?1)"));
-  sqlite3_bind_text(statement.get(), 1, realm_.data(), static_cast<int>(realm_.size()), SQLITE_STATIC);
+  bind_text(statement.get(), 1, realm_);
   const int code = sqlite3_step(statement.get());
   if (code != SQLITE_DONE) return fail(connection_->error(code, "write the realm"));
   return {};
@@ -188,6 +190,13 @@ Result<WriteResult> SqliteStore::write(std::span<const Event* const> events) {
 
 Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteStoreOptions& options) {
   UTP_TRY(auto connection, sqlite::Connection::open(options));
+  if (!options.realm.empty()) {
+    UTP_TRY(const std::string stored, sqlite::stored_realm(*connection));
+    if (!stored.empty() && stored != options.realm) {
+      return fail(Code::kInvalidArgument, "store " + options.path + ": holds realm \"" + stored + "\", the events to come are of realm \"" +
+                                              options.realm + "\". One realm per store: name another store, or the realm that it holds");
+    }
+  }
   return std::unique_ptr<Store>(new sqlite::SqliteStore(std::move(connection)));
 }
 

@@ -20,6 +20,7 @@ enum class SqliteSynchronous : std::uint8_t {
 
 struct SqliteStoreOptions {
   std::string path;
+  std::string realm;        // whose events are to be written; a store that holds another is refused at once. "" = any
   bool read_only = false;
   std::int64_t busy_timeout_ms = 5'000;      // how long a write waits for another program's before kUnavailable
   SqliteSynchronous synchronous = SqliteSynchronous::kFull;
@@ -29,7 +30,8 @@ struct SqliteStoreOptions {
 };
 
 // Makes the file when it is not there. Errors name the path and the cure: kPermission (file or folder), kCorrupt (not a
-// database, damaged, or another program's), kUnsupported (made by a newer version), kUnavailable (locked, retryable).
+// database, damaged, or another program's), kUnsupported (made by a newer version), kUnavailable (locked, retryable),
+// kInvalidArgument (another realm's).
 // Cursors must not outlive the store.
 Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteStoreOptions& options);
 

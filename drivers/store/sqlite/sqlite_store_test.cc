@@ -181,6 +181,25 @@ TEST_F(SqliteStore, RefusesAFileOfANewerFormat) {
   EXPECT_NE(store.error().message.find("99"), std::string::npos);
 }
 
+TEST_F(SqliteStore, RefusesAtOnceToBeTheStoreOfAnotherRealm) {
+  SqliteStoreOptions wanted = options();
+  wanted.realm = "other";
+  {
+    auto store = open(wanted);  // nothing is in it: anybody's
+    ASSERT_TRUE(store->prepare(plan_));
+    Events events;
+    events.add(plan_, "X", 1);
+    ASSERT_TRUE(store->write(events.pointers()));
+    wanted.realm = std::string(events[0].envelope.realm);
+  }
+  EXPECT_NE(open(wanted), nullptr);
+  wanted.realm = "other";
+  const auto store = open_sqlite_store(wanted);
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, Code::kInvalidArgument);
+  EXPECT_NE(store.error().message.find(path_), std::string::npos) << store.error().message;
+}
+
 TEST_F(SqliteStore, RefusesATableThatAPersonMade) {
   auto store = open();
   shell("CREATE TABLE ticks (mine)");

@@ -17,11 +17,6 @@ void write_key(const Hash128& key, char* out) {
   std::memcpy(out + 8, &low, 8);
 }
 
-// Bound texts live until the statement is stepped.
-void bind_text(sqlite3_stmt* statement, int parameter, std::string_view text) {
-  sqlite3_bind_text(statement, parameter, text.data() == nullptr ? "" : text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<TableWriter>> TableWriter::create(Connection& connection, std::shared_ptr<const Plan> plan) {

@@ -15,9 +15,9 @@ namespace utp {
 class FuzzOutput final : public MapperOutput {
  public:
   explicit FuzzOutput(std::vector<std::shared_ptr<const Plan>> plans) : plans_(std::move(plans)) {}
-  bool emit(std::uint32_t route, const EventHeader& header, const Row& row) override {
+  bool emit(std::uint32_t route, const EventHeader&, const Row& row) override {
     const Plan& plan = *plans_.at(route);
-    if (&row.plan() != &plan || header.symbol.empty() || header.symbol.size() > 128) std::abort();
+    if (&row.plan() != &plan) std::abort();
     Violation violation;
     if (!plan.validate(row, violation)) return false;
     text_.clear();

@@ -32,10 +32,11 @@ class MemoryBus final : public Bus {
   Status trim() override { return {}; }
   Status delete_group(std::string_view) override { return {}; }
 
-  // Every publish fails with this until it is taken back.
-  void fail_with(std::optional<Error> error) {
+  // Every publish fails with this until it is taken back, from the one after `good` more on.
+  void fail_with(std::optional<Error> error, std::size_t good = 0) {
     std::lock_guard lock(mutex_);
     error_ = std::move(error);
+    good_left_ = good;
   }
   // Messages whose value contains this are refused as kInvalidArgument.
   void refuse_values_with(std::string text) {
@@ -53,9 +54,17 @@ class MemoryBus final : public Bus {
     }
     return found;
   }
+  void clear() {
+    std::lock_guard lock(mutex_);
+    messages_.clear();
+  }
   std::map<std::string, TopicOptions> topics() const {
     std::lock_guard lock(mutex_);
     return topics_;
+  }
+  std::size_t publishes() const {  // tried
+    std::lock_guard lock(mutex_);
+    return publishes_;
   }
   std::size_t largest_publish() const {
     std::lock_guard lock(mutex_);
@@ -68,7 +77,11 @@ class MemoryBus final : public Bus {
     explicit MemoryPublisher(MemoryBus& bus) : bus_(bus) {}
     Status publish(std::span<const OutMessage> messages) override {
       std::lock_guard lock(bus_.mutex_);
-      if (bus_.error_) return fail(*bus_.error_);
+      ++bus_.publishes_;
+      if (bus_.error_ && bus_.good_left_-- == 0) {
+        bus_.good_left_ = 0;
+        return fail(*bus_.error_);
+      }
       for (const OutMessage& m : messages) {
         if (!bus_.refused_.empty() && m.value.find(bus_.refused_) != std::string_view::npos) {
           return fail(Code::kInvalidArgument, "a message with " + bus_.refused_ + " is refused");
@@ -89,7 +102,7 @@ class MemoryBus final : public Bus {
   std::string refused_;
   std::vector<Message> messages_;
   std::map<std::string, TopicOptions> topics_;
-  std::size_t largest_ = 0;
+  std::size_t largest_ = 0, publishes_ = 0, good_left_ = 0;
 };
 
 }  // namespace utp::testing

@@ -21,6 +21,7 @@ class RecordedOutput final : public MapperOutput {
   std::map<std::string, std::uint64_t> events;  // by "<event type> <symbol>"
   std::map<std::string, std::uint64_t> rejects;  // by code
   std::map<std::pair<std::string, std::string>, std::uint64_t> alive_calls;  // by channel and symbol
+  std::vector<std::string> refusals;
   std::uint64_t gaps = 0;
   std::uint64_t commands = 0;
   bool keep_lines = true;
@@ -76,6 +77,8 @@ class RecordedOutput final : public MapperOutput {
   void alive(std::uint32_t, std::string_view channel, std::string_view symbol) override {
     ++alive_calls[{std::string(channel), std::string(symbol)}];
   }
+
+  void refused(std::uint32_t, std::string_view reason) override { refusals.emplace_back(reason); }
 
  private:
   std::string& line() { return lines.emplace_back(); }

@@ -14,7 +14,7 @@ event_types:
   - {event_type: trades/v2, schema_ref: "utp://trades/2.0.0"}
 channels:
   - {name: ticker, event_types: [quotes/v2], stale_after: 60s}
-  - {name: trade, event_types: [trades/v2]}
+  - {name: trade, event_types: [trades/v2], stale_after: 10m}
 symbols:
   default: [BTC-USD]
   separator: "/"
@@ -80,6 +80,8 @@ Result<std::unique_ptr<Mapper>> make_{{name}}_mapper(MapperContext context);
 
 constexpr std::string_view kMapperText = R"~(#include "connectors/{{id}}/{{id}}_mapper.h"
 
+#include <charconv>
+
 #include "connector/event_rows.h"
 #include "connector/json_frame.h"
 
@@ -94,17 +96,13 @@ class FrameMapper final : public Mapper {
  public:
   FrameMapper(MapperContext context, EventRows rows) : context_(std::move(context)), rows_(std::move(rows)) {}
 
+  // The whole frame is read before anything is emitted, so that a frame that breaks off becomes nothing.
   void on_frame(const Frame& frame, MapperOutput& output) override {
     if (frame.kind != FrameKind::kWs) return;
-    try {
-      simdjson::ondemand::document document;
-      if (const auto error = input_.open(frame.bytes, document)) throw simdjson::simdjson_error(error);
-      Fields fields;
-      read(document.get_object(), fields);
-      emit(frame, fields, output);
-    } catch (const simdjson::simdjson_error& error) {
-      output.reject("json", "", error.what());
-    }
+    Fields fields;
+    FrameError error;
+    if (!read(frame.bytes, fields, error)) return output.reject(error.code, error.path, error.message);
+    emit(frame, fields, output);
   }
 
  private:
@@ -113,26 +111,34 @@ class FrameMapper final : public Mapper {
     std::optional<Decimal> bid, ask, price, size;
   };
 
-  // The whole frame is read before anything is emitted, so that a frame that breaks off becomes nothing.
-  static void read(simdjson::ondemand::object object, Fields& fields) {
-    for (auto field : object) {
-      const std::string_view key = field.unescaped_key();
-      simdjson::ondemand::value value = field.value();
-      if (key == "channel") fields.channel = value.get_string();
-      else if (key == "symbol") fields.symbol = value.get_string();
-      else if (key == "time") fields.time = value.get_string();
-      else if (key == "side") fields.side = value.get_string();
-      else if (key == "id") fields.id = token(value);
-      else if (key == "bid") fields.bid = Decimal::parse(token(value));
-      else if (key == "ask") fields.ask = Decimal::parse(token(value));
-      else if (key == "price") fields.price = Decimal::parse(token(value));
-      else if (key == "size") fields.size = Decimal::parse(token(value));
-    }
+  bool read(std::string_view bytes, Fields& out, FrameError& error) {
+    simdjson::ondemand::document document;
+    simdjson::ondemand::object object;
+    if (const auto code = input_.open(bytes, document)) return json_frame::fail(error, code, "an object");
+    if (const auto code = document.get_object().get(object)) return json_frame::fail(error, code, "an object");
+    const bool complete = json_frame::fields(object, error, [&](simdjson::ondemand::raw_json_string key, simdjson::ondemand::value value) {
+      if (key == "channel") return json_frame::text(value, out.channel, error) || json_frame::at(error, "channel");
+      if (key == "symbol") return json_frame::text(value, out.symbol, error) || json_frame::at(error, "symbol");
+      if (key == "time") return json_frame::text(value, out.time, error) || json_frame::at(error, "time");
+      if (key == "side") return json_frame::text(value, out.side, error) || json_frame::at(error, "side");
+      if (key == "id") return json_frame::number_text(value, out.id, error) || json_frame::at(error, "id");
+      if (key == "bid") return number(value, out.bid, error) || json_frame::at(error, "bid");
+      if (key == "ask") return number(value, out.ask, error) || json_frame::at(error, "ask");
+      if (key == "price") return number(value, out.price, error) || json_frame::at(error, "price");
+      if (key == "size") return number(value, out.size, error) || json_frame::at(error, "size");
+      return true;
+    });
+    if (!complete) return false;
+    return document.current_location().error() == simdjson::OUT_OF_BOUNDS || json_frame::fail(error, "json", "text after the object");
   }
-  static std::string_view token(simdjson::ondemand::value value) {
-    std::string_view text = value.raw_json_token();
-    while (!text.empty() && static_cast<unsigned char>(text.back()) <= ' ') text.remove_suffix(1);
-    return text;
+
+  // Absent where the venue says null. What is there and no number is an error: to leave it out would be a loss that nobody sees.
+  static bool number(simdjson::ondemand::value value, std::optional<Decimal>& out, FrameError& error) {
+    bool null = false;
+    if (const auto code = value.is_null().get(null)) return json_frame::fail(error, code, "a number");
+    if (null) return true;
+    std::string_view digits;
+    return json_frame::number_text(value, digits, error) && json_frame::parse_decimal(digits, out.emplace(), error);
   }
 
   void emit(const Frame& frame, const Fields& fields, MapperOutput& output) {
@@ -145,21 +151,15 @@ class FrameMapper final : public Mapper {
     header.event_time = *time;
     bool good = true;
     if (fields.channel == "ticker") {
-      QuoteFields quote;
-      quote.bid = fields.bid;
-      quote.ask = fields.ask;
-      quote.venue = "{{id}}";
-      quote.tick_type = "ticker";
-      if (rows_.quotes()) good = rows_.emit_quote(output, header, quote);
+      if (rows_.quotes()) good = rows_.emit_quote(output, header, {fields.bid, fields.ask, {}, {}, "{{id}}", "ticker"});
     } else {
       if (!fields.price || !fields.size) return output.reject("missing", "", "expected price and size");
-      TradeFields trade;
-      trade.price = *fields.price;
-      trade.size = *fields.size;
-      trade.side = fields.side;
-      trade.trade_id = fields.id;
-      trade.venue = "{{id}}";
-      if (rows_.trades()) good = rows_.emit_trade(output, header, trade);
+      // A number that the venue keeps for good: the same trade, sent again, is known by it.
+      std::uint64_t id = 0;
+      const auto [end, failed] = std::from_chars(fields.id.data(), fields.id.data() + fields.id.size(), id);
+      if (failed != std::errc() || end != fields.id.data() + fields.id.size()) return output.reject("value", "/id", "expected the trade's number");
+      header.sequence = id;
+      if (rows_.trades()) good = rows_.emit_trade(output, header, {*fields.price, *fields.size, fields.side, fields.id, "{{id}}"});
     }
     if (good) output.alive(frame.connection, fields.channel, header.symbol);
   }
@@ -239,11 +239,15 @@ constexpr std::string_view kFramesText = R"~({"t":"connect","conn":"0","ts":1767
 {"t":"recv","conn":"0","ts":1767323045.1,"data":"{\"channel\":\"ticker\",\"symbol\":\"BTC/USD\",\"time\":\"2026-01-02T03:04:05.000000006Z\",\"bid\":1.5,\"ask\":1.7}"}
 {"t":"recv","conn":"0","ts":1767323045.2,"data":"{\"channel\":\"trade\",\"symbol\":\"BTC/USD\",\"time\":\"2026-01-02T03:04:05.1Z\",\"id\":7,\"price\":1.60,\"size\":0.5,\"side\":\"buy\"}"}
 {"t":"recv","conn":"0","ts":1767323045.3,"data":"{\"channel\":\"nonsense\"}"}
+{"t":"recv","conn":"0","ts":1767323045.4,"data":"{\"channel\":\"ticker\",\"symbol\":\"BTC/USD\",\"time\":\"2026-01-02T03:04:05.2Z\",\"bid\":\"much\",\"ask\":1.7}"}
+{"t":"recv","conn":"0","ts":1767323045.5,"data":"{\"channel\":\"status\"} and more"}
 )~";
 
 constexpr std::string_view kExpectedText = R"~({"event_type":"quotes/v2","symbol":"BTC-USD","event_time":"2026-01-02T03:04:05.000000006Z","event_time_source":"venue","payload":{"bid":1.5,"ask":1.7,"mid":1.6,"venue":"{{id}}","tick_type":"ticker"}}
-{"event_type":"trades/v2","symbol":"BTC-USD","event_time":"2026-01-02T03:04:05.100000000Z","event_time_source":"venue","payload":{"price":1.6,"size":0.5,"side":"buy","trade_id":"7","venue":"{{id}}"}}
+{"event_type":"trades/v2","symbol":"BTC-USD","event_time":"2026-01-02T03:04:05.100000000Z","event_time_source":"venue","sequence":7,"payload":{"price":1.6,"size":0.5,"side":"buy","trade_id":"7","venue":"{{id}}"}}
 {"reject":{"code":"channel","path":"/channel"}}
+{"reject":{"code":"value","path":"/bid"}}
+{"reject":{"code":"json","path":""}}
 )~";
 
 constexpr std::string_view kStatusFramesText = R"~({"t":"connect","conn":"0","ts":1767323045.0,"data":"wss://ws.example.com/"}
