@@ -203,7 +203,7 @@ class CommandLine(unittest.TestCase):
     def test_FullDiskLosesNothingThatWasStored(self):
         demo = self.demo()
         path = self.folder / "demo" / "store.db"
-        limit = lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
+        limit = lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))
         done = self.utp("demo", "--seconds", "2", "--json", "--data", self.folder / "demo", code=None, preexec=limit)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, "(?i)full|too large|space")

@@ -270,7 +270,10 @@ std::string to_json(const ChamberStatus& s, bool topics) {
   for (const InstanceStatus& i : s.instances) {
     json.key(i.source_id).begin_object().field("state", to_string(i.state)).field("events", i.counts.events_total).field("frames", i.counts.frames);
     json.field("dlq", i.dead_letters.letters).field("gaps", i.counts.gaps).field("reconnects", i.reconnects).field("conflated", i.counts.conflated);
-    json.field("latency_p99_ms", static_cast<double>(i.counts.latency_p99_ns / 1000) / 1e3).key("event_types").begin_object();
+    json.key("latency_p99_ms");
+    if (i.counts.latency_samples > 0) json.value(static_cast<double>(i.counts.latency_p99_ns / 1000) / 1e3);
+    else json.null();
+    json.key("event_types").begin_object();
     for (const auto& [type, count] : i.counts.events) {
       if (count > 0) json.field(type, count);
     }
