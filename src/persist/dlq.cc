@@ -47,7 +47,7 @@ Part read_part(const Event& event, const InMessage& message) {
   Part part;
   const Row& row = event.row;
   const auto value = [&](const char* name) -> const Value& {
-    static const Value kAbsent;
+    static const Value kAbsent{};
     const auto column = row.plan().column(name);
     return column ? row[*column] : kAbsent;
   };
