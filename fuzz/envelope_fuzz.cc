@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!read) {
     require(!a.code.empty() && a.code == b.code && a.path == b.path, "different violations:", a.code + " / " + b.code);
   } else {
-    require(quick.key == sure.key && quick.envelope.payload == sure.envelope.payload, "different events");
+    require(quick.key() == sure.key() && quick.envelope.payload == sure.envelope.payload, "different events");
     const std::string text = text_of(quick);
     require(text == text_of(sure), "different rows:", text);
     Violation violation;
