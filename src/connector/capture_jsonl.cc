@@ -107,7 +107,7 @@ class JsonlReader final : public ReaderBase {
       if (!more) return false;
       JsonLine line;
       UTP_CHECK(parse(text, line));
-      const std::size_t size = std::min(text.size() + 1, window_.bytes().size());
+      const std::size_t size = text.size() + 1;
       if (line.type == "header") {
         window_.consume(size);
         continue;

@@ -1,6 +1,7 @@
 // What all capture readers stand on: a file's bytes, decompressed on the fly, through a window of bounded size.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +48,7 @@ class CaptureWindow {
   // kPaddingBytes readable bytes follow whatever bytes() shows.
   static constexpr std::size_t kPaddingBytes = 64;
   void consume(std::size_t size) {
+    size = std::min(size, end_ - begin_);  // a file's last line may lack its line feed
     begin_ += size;
     offset_ += size;
   }

@@ -292,6 +292,15 @@ TEST_F(Capture, SaysWhereCbcapIsDamaged) {
   }
 }
 
+TEST_F(Capture, TakesJsonLinesWithoutALastLineFeed) {
+  auto reader = open_capture(put("header", R"({"t":"header","ex":"CX"})"));
+  ASSERT_TRUE(reader) << reader.error().message;
+  Frame frame;
+  const auto more = (*reader)->next(frame);
+  ASSERT_TRUE(more) << more.error().message;
+  EXPECT_FALSE(*more);
+}
+
 TEST_F(Capture, ReadsJsonLinesAsOnTheWire) {
   const std::string file = put("j",
       "{\"t\":\"header\",\"exchange\":\"COINBASE\",\"config\":{\"t\":[1,{}]}}\n"

@@ -248,6 +248,15 @@ TEST(Plan, ValidatesTypedRows) {
             }), "maxItems /tags");
 }
 
+TEST(Plan, MayHaveNoColumns) {
+  const auto plan = plan_of("");
+  Row row;
+  Violation violation;
+  EXPECT_TRUE(plan->read("{}", row, violation)) << violation.message;
+  EXPECT_TRUE(plan->read(" { } ", row, violation)) << violation.message;
+  EXPECT_FALSE(plan->read(R"({"a":1})", row, violation));
+}
+
 TEST(Plan, AsksForTheLengthOfAChoice) {
   const auto plan = plan_of(R"("kind":{"type":"string","enum":["sell","a","é"],"maxLength":3,"minLength":2})");
   Row row;

@@ -11,7 +11,7 @@ void Row::reset(const Plan& plan) {
   plan_ = &plan;
   const std::size_t columns = PlanAccess::impl(plan).steps.size();
   if (values_.size() != columns) values_.resize(columns);
-  std::memset(static_cast<void*>(values_.data()), 0, values_.size() * sizeof(Value));  // kAbsent is 0
+  if (columns > 0) std::memset(static_cast<void*>(values_.data()), 0, columns * sizeof(Value));  // kAbsent is 0
   elements_.clear();
   block_ = 0;
   used_ = 0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <simdjson.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include "core/json_writer.h"
@@ -226,6 +227,37 @@ std::string line_text(std::string_view text, int line) {
   return std::string(text.substr(start, std::min(text.find('\n', start), text.size()) - start));
 }
 
+// Where documents start, and nothing else.
+class DocumentStarts final : public YAML::EventHandler {
+ public:
+  std::vector<YAML::Mark> marks;
+
+  void OnDocumentStart(const YAML::Mark& mark) override { marks.push_back(mark); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// The parser is asked twice at most: of some texts (a comma alone) it makes documents without end.
+Status one_document(const std::string& text, const std::string& file) {
+  std::istringstream in(text);
+  YAML::Parser parser(in);
+  DocumentStarts starts;
+  if (!parser.HandleNextDocument(starts) || !parser.HandleNextDocument(starts) || starts.marks.size() < 2) return {};
+  const YAML::Mark& second = starts.marks[1];
+  const std::string place = file + ":" + std::to_string(second.line + 1);
+  if (second.pos == starts.marks[0].pos) {
+    return fail(Code::kInvalidArgument, place + ": YAML syntax: found \"" + line_text(text, second.line).substr(0, 60) +
+                                            "\", which begins no value; expected a key and a colon");
+  }
+  return fail(Code::kInvalidArgument, place + ": found a second document; expected one (remove the line ---)");
+}
+
 }  // namespace
 
 int YamlDocument::line_of(std::string_view pointer) const {
@@ -263,15 +295,11 @@ Result<YamlDocument> parse_yaml(std::string_view text, const std::string& file) 
   YamlDocument document;
   document.file = file;
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.empty() || !documents[0].IsDefined() || documents[0].IsNull()) {
-      return refuse("the file is empty; expected a YAML document");
-    }
-    if (documents.size() > 1) {
-      return fail(Code::kInvalidArgument, file + ":" + std::to_string(documents[1].Mark().line + 1) +
-                                              ": found a second document; expected one (remove the line ---)");
-    }
-    UTP_CHECK(Converter(file, document.lines_).write(documents[0], "", 0, document.json));
+    const std::string copy(text);
+    UTP_CHECK(one_document(copy, file));
+    const YAML::Node root = YAML::Load(copy);
+    if (!root.IsDefined() || root.IsNull()) return refuse("the file is empty; expected a YAML document");
+    UTP_CHECK(Converter(file, document.lines_).write(root, "", 0, document.json));
   } catch (const YAML::Exception& error) {
     const int line = error.mark.is_null() ? 0 : error.mark.line;
     std::string message = file + ":" + std::to_string(line + 1) + ": YAML syntax: " + error.msg;

@@ -59,6 +59,7 @@ TEST(Yaml, RefusesWithFileAndLine) {
            {"a:\n\tb: 1", "tab"},
            {"a: [1, 2", "t.yaml:"},
            {"a: 1\n---\nb: 2", "second document"},
+           {",", "begins no value"},
            {"", "empty"},
            {"# only a comment\n", "empty"},
            {"a: .inf", "t.yaml:1: found .inf"},
