@@ -11,6 +11,7 @@
 namespace utp {
 namespace {
 
+using testing::between;
 using testing::PeerConnection;
 using testing::PeerScript;
 using testing::WholeConnector;
@@ -59,12 +60,6 @@ class Venue {
   }
 
  private:
-  static std::string between(const std::string& text, const std::string& before, char after) {
-    const std::size_t at = text.find(before);
-    if (at == std::string::npos) return "";
-    const std::size_t from = at + before.size();
-    return text.substr(from, text.find(after, from) - from);
-  }
   void heard(PeerConnection& c, const std::string& text) {
     const std::string channel = between(text, "\"channel\":\"", '"');
     Texts products;
@@ -88,9 +83,6 @@ class Venue {
 class CoinbaseConnectorTest : public ::testing::Test {
  protected:
   CoinbaseConnectorTest() : live_(UTP_SOURCE_DIR "/connectors/coinbase", coinbase_connector(), venue_.script()) {}
-  bool confirmed() {
-    return WholeConnector::eventually([&] { return live_.host().status().confirmed == live_.host().status().wanted; });
-  }
 
   const Texts subscriptions_ = {R"({"type":"subscribe","channel":"heartbeats"})",
                                 R"({"type":"subscribe","product_ids":["BTC-USD","ETH-USD"],"channel":"level2"})",
@@ -102,7 +94,7 @@ class CoinbaseConnectorTest : public ::testing::Test {
 
 TEST_F(CoinbaseConnectorTest, SubscribesEveryChannelAndPublishesWhatTheVenueAnswers) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   EXPECT_EQ(live_.told(0), subscriptions_);
   for (const char* topic : {"trades.v2", "quotes.v2", "orderbook.v1"}) {
     for (const char* symbol : {"BTC-USD", "ETH-USD"}) EXPECT_EQ(live_.count(topic, symbol), 1u) << topic << " " << symbol;
@@ -113,11 +105,11 @@ TEST_F(CoinbaseConnectorTest, SubscribesEveryChannelAndPublishesWhatTheVenueAnsw
 
 TEST_F(CoinbaseConnectorTest, SubscribesTheSameAfterAReconnect) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   live_.peer().connections()[0]->cut();
   ASSERT_TRUE(WholeConnector::eventually([&] { return live_.told(1).size() == subscriptions_.size(); })) << live_.state();
   EXPECT_EQ(live_.told(1), subscriptions_);
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   ASSERT_TRUE(WholeConnector::eventually([&] { return live_.count("orderbook.v1", "BTC-USD") == 2; })) << live_.state();
   EXPECT_EQ(live_.count("system.gap.v1", "connection lost"), 6u) << "one for each stream with data, none for the heartbeats";
   EXPECT_EQ(live_.count("system.gap.v1", "\"stream_type\":\"trades/v2\"", "\"symbol\":\"ETH-USD\""), 1u);
@@ -125,7 +117,7 @@ TEST_F(CoinbaseConnectorTest, SubscribesTheSameAfterAReconnect) {
 
 TEST_F(CoinbaseConnectorTest, GetsABookAnewWhoseFrameItCouldNotRead) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   auto& c = *live_.peer().connections()[0];
   venue_.book(c, "BTC-USD", "update", "[]");
   venue_.heartbeat(c);
@@ -146,7 +138,7 @@ TEST_F(CoinbaseConnectorTest, AnErrorInsteadOfASnapshotCostsTheConnectionAndNotT
     return true;
   };
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   auto& c = *live_.peer().connections()[0];
   venue_.book(c, "BTC-USD", "update", "[]");
   venue_.heartbeat(c);
@@ -178,7 +170,7 @@ TEST_F(CoinbaseConnectorTest, AStreamThatNeverComesIsMendedThoughTheHeartbeatsGo
 
 TEST_F(CoinbaseConnectorTest, AJumpOfTheCounterMakesTheConnectionAgain) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   live_.peer().connections()[0]->send(
       R"({"channel":"heartbeats","timestamp":"2026-04-07T14:30:10Z","sequence_num":9999,"events":[{"current_time":"x","heartbeat_counter":"1"}]})");
   ASSERT_TRUE(WholeConnector::eventually([&] { return live_.count("orderbook.v1", "snapshot") == 4; })) << live_.state();
@@ -189,7 +181,7 @@ TEST_F(CoinbaseConnectorTest, AJumpOfTheCounterMakesTheConnectionAgain) {
 TEST_F(CoinbaseConnectorTest, FollowsAProductWhoseFramesHaveAnotherName) {
   live_.options.symbols = {"BTC-USDC"};
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   EXPECT_EQ(live_.told(0)[1], R"({"type":"subscribe","product_ids":["BTC-USDC"],"channel":"level2"})");
   for (const char* topic : {"trades.v2", "quotes.v2", "orderbook.v1"}) EXPECT_EQ(live_.count(topic, "\"symbol\":\"BTC-USDC\""), 1u) << topic;
   EXPECT_EQ(live_.host().status().counts.rejects, 0u);

@@ -11,6 +11,7 @@
 namespace utp {
 namespace {
 
+using testing::between;
 using testing::PeerConnection;
 using testing::PeerScript;
 using testing::WholeConnector;
@@ -54,12 +55,6 @@ class Venue {
   static constexpr const char* kGood = "1001991";  // of the snapshot
 
  private:
-  static std::string between(const std::string& text, const std::string& before, char after) {
-    const std::size_t at = text.find(before);
-    if (at == std::string::npos) return "";
-    const std::size_t from = at + before.size();
-    return text.substr(from, text.find(after, from) - from);
-  }
   void heard(PeerConnection& c, const std::string& text) {
     const std::string method = between(text, "\"method\":\"", '"');
     if (method == "ping") return c.send(R"({"method":"pong","time_in":"2026-04-07T14:30:00Z","time_out":"2026-04-07T14:30:00Z"})");
@@ -84,9 +79,6 @@ class Venue {
 class KrakenConnectorTest : public ::testing::Test {
  protected:
   KrakenConnectorTest() : live_(UTP_SOURCE_DIR "/connectors/kraken", kraken_connector(), venue_.script()) {}
-  bool confirmed() {
-    return WholeConnector::eventually([&] { return live_.host().status().confirmed == live_.host().status().wanted; });
-  }
   std::size_t snapshots(const char* symbol) { return live_.count("orderbook.v1", "\"kind\":\"snapshot\"", symbol); }
 
   const Texts subscriptions_ = {
@@ -101,7 +93,7 @@ class KrakenConnectorTest : public ::testing::Test {
 
 TEST_F(KrakenConnectorTest, SubscribesEveryChannelAndPublishesWhatTheVenueAnswers) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   EXPECT_EQ(live_.told(0), subscriptions_);
   for (const char* topic : {"trades.v2", "quotes.v2", "orderbook.v1"}) {
     for (const char* symbol : {"BTC-USD", "ETH-USD"}) EXPECT_EQ(live_.count(topic, symbol), 1u) << topic << " " << symbol;
@@ -112,17 +104,17 @@ TEST_F(KrakenConnectorTest, SubscribesEveryChannelAndPublishesWhatTheVenueAnswer
 
 TEST_F(KrakenConnectorTest, SubscribesTheSameAfterAReconnect) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   live_.peer().connections()[0]->cut();
   ASSERT_TRUE(WholeConnector::eventually([&] { return live_.told(1).size() == subscriptions_.size(); })) << live_.state();
   EXPECT_EQ(live_.told(1), subscriptions_);
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   EXPECT_EQ(live_.count("system.gap.v1", "connection lost"), 6u);
 }
 
 TEST_F(KrakenConnectorTest, GetsABookAnewWhoseChecksumFails) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   Venue::book(*live_.peer().connections()[0], "BTC/USD", "update", "wrong");
   ASSERT_TRUE(WholeConnector::eventually([&] { return snapshots("BTC-USD") == 2; })) << live_.state();
   EXPECT_EQ(live_.connections(), 1u);
@@ -142,7 +134,7 @@ TEST_F(KrakenConnectorTest, ABookWhoseSnapshotsFailCostsTheConnectionAfterTheThi
   };
   live_.start();
   ASSERT_TRUE(WholeConnector::eventually([&] { return snapshots("BTC-USD") == 1; })) << live_.state();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   Texts told = live_.told(0);
   EXPECT_EQ(std::count(told.begin(), told.end(), again_[1]), 2);
   EXPECT_EQ(live_.connections(), 2u);
@@ -158,7 +150,7 @@ TEST_F(KrakenConnectorTest, ARefusalInsteadOfASnapshotCostsTheConnectionAndNotTh
     return true;
   };
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   Venue::book(*live_.peer().connections()[0], "BTC/USD", "update", "wrong");
   ASSERT_TRUE(WholeConnector::eventually([&] { return snapshots("BTC-USD") == 2; })) << live_.state();
   EXPECT_EQ(live_.connections(), 2u);
@@ -179,7 +171,7 @@ TEST_F(KrakenConnectorTest, ARefusedSubscriptionIsTriedAgain) {
 
 TEST_F(KrakenConnectorTest, AMissingTradeIsAGap) {
   live_.start();
-  ASSERT_TRUE(confirmed()) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
   auto& c = *live_.peer().connections()[0];
   Venue::trade(c, "BTC/USD", "update", 8);
   Venue::trade(c, "BTC/USD", "update", 11);

@@ -16,6 +16,14 @@
 
 namespace utp::testing {
 
+// Of a venue's message: what stands behind the first `before`, up to the next `after`; "" when `before` is nowhere.
+inline std::string between(const std::string& text, const std::string& before, char after) {
+  const std::size_t at = text.find(before);
+  if (at == std::string::npos) return "";
+  const std::size_t from = at + before.size();
+  return text.substr(from, text.find(after, from) - from);
+}
+
 class WholeConnector {
  public:
   // Waits between connections are short, limits of rate are off; `options` has the manifest to change before start().
@@ -50,6 +58,10 @@ class WholeConnector {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     return false;
+  }
+  // Every wanted stream has had data.
+  bool confirmed() const {
+    return eventually([&] { return host_->status().confirmed == host_->status().wanted; });
   }
   // Messages on a topic ("trades.v2") that contain both texts.
   std::size_t count(const std::string& topic, std::string_view part = "", std::string_view other = "") const {
