@@ -28,6 +28,8 @@ class SimCollector final : public Collector {
     wake_.notify_all();
   }
 
+  bool can_wait() const override { return settings_.flat; }
+
   void carry_out(Command command) override {
     const std::lock_guard lock(mutex_);
     if (commands_.size() == kCommandsMax) return;

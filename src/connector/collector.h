@@ -44,6 +44,9 @@ class Collector {
   virtual Status run(FrameSink& sink) = 0;
   virtual void stop() = 0;                  // any thread
   virtual void carry_out(Command command) = 0;  // any thread
+  // True when its frames come at the pace at which they are taken (a file, a generator without a clock): under pressure it
+  // waits, and nothing of it is conflated.
+  virtual bool can_wait() const { return false; }
 };
 
 using CollectorFactory = std::function<Result<std::unique_ptr<Collector>>(CollectorContext context)>;

@@ -229,7 +229,8 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
   } else {
     frames = queue_.pop(kFramesPerStep, wait_ns);
   }
-  pipeline_->set_pressure(failing_since_ns_ != 0 || queue_.bytes() > queue_.bytes_max() / 2);
+  const bool pressure = failing_since_ns_ != 0 || queue_.bytes() > queue_.bytes_max() / 2;
+  pipeline_->set_pressure(pressure && !(collector_ && collector_->can_wait()));
   std::size_t done = 0;
   for (const Frame& frame : frames) {
     const std::uint64_t before = pipeline_->events_total();

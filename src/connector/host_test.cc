@@ -343,6 +343,33 @@ queue: {frames_bytes: 64KiB, events_bytes: 64KiB}
   EXPECT_EQ(count("quotes.v2"), 20'000u);
 }
 
+TEST_F(HostTest, OnlyASourceThatCannotWaitIsConflated) {
+  class Waiting final : public Collector {
+   public:
+    explicit Waiting(bool can_wait) : can_wait_(can_wait) {}
+    Status run(FrameSink&) override { return {}; }
+    void stop() override {}
+    void carry_out(Command) override {}
+    bool can_wait() const override { return can_wait_; }
+
+   private:
+    bool can_wait_;
+  };
+  for (const bool can_wait : {false, true}) {
+    builtin_.collector = [&](CollectorContext) -> Result<std::unique_ptr<Collector>> { return std::make_unique<Waiting>(can_wait); };
+    make(clock_);
+    bus_.fail_with(Error{Code::kUnavailable, "the server is away", true});
+    frame(FrameKind::kOpen);
+    frame(FrameKind::kWs, "A 1");
+    run(kSecond);  // the bus is found away
+    for (int i = 0; i < 10; ++i) frame(FrameKind::kWs, "B " + std::to_string(i));
+    run(kSecond / 1000);
+    bus_.fail_with(std::nullopt);
+    run(kSecond);
+    EXPECT_EQ(count("quotes.v2"), can_wait ? 13u : 2u);
+  }
+}
+
 TEST_F(HostTest, TheEventLimitHoldsTheCollectorBack) {
   make(clock_, R"(manifest: 1
 id: example

@@ -1,6 +1,7 @@
 // Clock: the only way to learn the time. Loops take one as an argument, so that a simulation can drive them.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "core/timestamp.h"
@@ -21,17 +22,17 @@ class SystemClock final : public Clock {
   std::int64_t monotonic_ns() const override;
 };
 
-// Moved by hand. Not thread-safe.
+// Moved by hand. Thread-safe.
 class ManualClock final : public Clock {
  public:
-  explicit ManualClock(Timestamp start) : now_(start) {}
-  Timestamp now() const override { return now_; }
-  std::int64_t monotonic_ns() const override { return now_.ns; }
-  void advance(std::int64_t ns) { now_ = now_ + ns; }
-  void set(Timestamp now) { now_ = now; }
+  explicit ManualClock(Timestamp start) : ns_(start.ns) {}
+  Timestamp now() const override { return {ns_}; }
+  std::int64_t monotonic_ns() const override { return ns_; }
+  void advance(std::int64_t ns) { ns_ += ns; }
+  void set(Timestamp now) { ns_ = now.ns; }
 
  private:
-  Timestamp now_;
+  std::atomic<std::int64_t> ns_;
 };
 
 }  // namespace utp

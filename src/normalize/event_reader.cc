@@ -153,11 +153,11 @@ bool EventReader::Impl::read_fast(std::string_view bytes, Event& event) {
   const Repeats::Entry* const source = sources.find(second);
   if (source == nullptr) return false;
   Envelope& e = event.envelope;
-  e.event_type = type->fields[0].in(begin);
-  e.schema_ref = type->fields[1].in(begin);
-  e.source_id = source->fields[0].in(second);
-  e.realm = source->fields[1].in(second);
-  e.region = source->fields[2].in(second);
+  e.event_type = type->field(0);
+  e.schema_ref = type->field(1);
+  e.source_id = source->field(0);
+  e.realm = source->field(1);
+  e.region = source->field(2);
 
   Cursor cursor(bytes);
   const char* p = cursor.ready(cursor.begin() + type->size + source->size);

@@ -26,7 +26,6 @@ class Repeats {
   struct Field {
     std::uint16_t offset = 0;
     std::uint16_t size = 0;
-    std::string_view in(const char* begin) const { return {begin + offset, size}; }
   };
   struct Entry {
     alignas(32) char text[kBytesMax];
@@ -36,6 +35,9 @@ class Repeats {
     std::array<Field, 3> fields;
     std::shared_ptr<const Plan> plan;
     const PlanRules* rules = nullptr;
+
+    // The entry's own text, not the message's: it stays in the cache.
+    std::string_view field(std::size_t i) const { return {text + fields[i].offset, fields[i].size}; }
   };
 
   // `hash_at`: where the sixteen bytes begin that tell entries apart.

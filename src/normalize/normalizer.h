@@ -93,7 +93,7 @@ class EventReader {
   explicit EventReader(const Registry& registry);  // must outlive the reader
   ~EventReader();
 
-  // The event's texts refer to `bytes` or to event.row's arena. Violation codes beyond the keywords: "schema_unknown" (no plan
+  // The event's texts refer to `bytes`, to event.row's arena or to the reader. Violation codes beyond the keywords: "schema_unknown" (no plan
   // for schema_ref), "checksum", "json", "size".
   bool read(std::string_view bytes, Event& event, Violation& violation);
   // The general way only, for whoever must compare the two.

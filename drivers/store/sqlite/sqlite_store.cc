@@ -16,8 +16,9 @@ namespace sqlite {
 namespace {
 
 // The events of a batch were decoded by another thread, on another core.
-constexpr std::size_t kPrefetchEvents = 4;
-constexpr std::size_t kPrefetchRows = 2;
+constexpr std::size_t kPrefetchEvents = 6;
+constexpr std::size_t kPrefetchRows = 4;
+constexpr std::size_t kPrefetchTexts = 2;
 
 void prefetch(const Event& event) {
   const auto* bytes = reinterpret_cast<const char*>(&event);
@@ -27,7 +28,13 @@ void prefetch(const Event& event) {
 void prefetch_row(const Event& event) {
   const std::span<const Value> values = event.row.values();
   for (std::size_t i = 0; i < values.size(); i += 64 / sizeof(Value)) __builtin_prefetch(values.data() + i);
+}
+
+void prefetch_texts(const Event& event) {
   __builtin_prefetch(event.envelope.symbol.data());
+  for (const Value& value : event.row.values()) {
+    if (value.kind == Kind::kText) __builtin_prefetch(value.text);
+  }
 }
 
 // Empty when nothing was written yet.
@@ -112,6 +119,7 @@ void SqliteStore::plan_batch(std::span<const Event* const> events, WriteResult& 
   bool sorted = true;
   for (std::size_t i = 0; i < events.size(); ++i) {
     const Event& event = *events[i];
+    if (i + kPrefetchEvents < events.size()) prefetch(*events[i + kPrefetchEvents]);
     if (event.envelope.realm != realm_) {
       result.errors.push_back({i, {Code::kInvalidArgument,
                                    "store " + connection_->path() + ": holds realm \"" + realm_ + "\", the event is of realm \"" +
@@ -143,6 +151,7 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
     const Item& item = order_[i];
     if (i + kPrefetchEvents < order_.size()) prefetch(*events[order_[i + kPrefetchEvents].index]);
     if (i + kPrefetchRows < order_.size()) prefetch_row(*events[order_[i + kPrefetchRows].index]);
+    if (i + kPrefetchTexts < order_.size()) prefetch_texts(*events[order_[i + kPrefetchTexts].index]);
     auto outcome = item.table->insert(*events[item.index], item.key);
     if (outcome) {
       if (*outcome == TableWriter::Outcome::kInserted) {

@@ -31,6 +31,8 @@ Status TableWriter::prepare() {
   UTP_TRY(counter_, connection_.prepare("UPDATE utp_tables SET row_count = row_count + ?2 WHERE event_type = ?1"));
   first_payload_ = kHeaderColumnCount + 1 + (plan_->explode() ? 1 : 0);
   key_.resize(16);
+  sqlite3_bind_blob(insert_.get(), 1 + kColumnKey, key_.data(), 16, SQLITE_STATIC);
+  bound_.resize(static_cast<std::size_t>(sqlite3_bind_parameter_count(insert_.get())) + 1);
   array_texts_.resize(plan_->columns().size());
   return {};
 }
@@ -40,25 +42,45 @@ Result<TableWriter::Outcome> TableWriter::insert(const Event& event, const Hash1
   return plan_->explode() ? insert_exploded(event) : insert_single();
 }
 
+void TableWriter::bind_text(int parameter, std::string_view text) {
+  constexpr std::size_t kKeptBytesMax = 64;  // longer texts are copied once less, and seldom repeat
+  Bound& bound = bound_[static_cast<std::size_t>(parameter)];
+  if (bound.state == Bound::State::kText && bound.text == text) return;
+  if (text.size() > kKeptBytesMax) {
+    bound.state = Bound::State::kOther;
+    sqlite::bind_text(insert_.get(), parameter, text);
+    return;
+  }
+  bound.state = Bound::State::kText;
+  bound.text.assign(text);
+  sqlite::bind_text(insert_.get(), parameter, bound.text);
+}
+
+void TableWriter::bind_null(int parameter) {
+  Bound& bound = bound_[static_cast<std::size_t>(parameter)];
+  if (bound.state == Bound::State::kNull) return;
+  bound.state = Bound::State::kNull;
+  sqlite3_bind_null(insert_.get(), parameter);
+}
+
 void TableWriter::bind_header(const Event& event, const Hash128& key, bool rounded) {
   const Envelope& envelope = event.envelope;
   sqlite3_stmt* s = insert_.get();
   write_key(key, key_.data());
   sqlite3_bind_int64(s, 1 + kColumnEventTime, envelope.event_time.ns);
-  sqlite3_bind_blob(s, 1 + kColumnKey, key_.data(), 16, SQLITE_STATIC);
-  bind_text(s, 1 + kColumnSymbol, envelope.symbol);
-  bind_text(s, 1 + kColumnSourceId, envelope.source_id);
-  bind_text(s, 1 + kColumnSchemaRef, plan_->schema_ref());
-  bind_text(s, 1 + kColumnEventTimeSource, to_string(envelope.event_time_source));
+  bind_text(1 + kColumnSymbol, envelope.symbol);
+  bind_text(1 + kColumnSourceId, envelope.source_id);
+  bind_text(1 + kColumnSchemaRef, plan_->schema_ref());
+  bind_text(1 + kColumnEventTimeSource, to_string(envelope.event_time_source));
   sqlite3_bind_int64(s, 1 + kColumnIngestTime, envelope.ingest_time.ns);
   sqlite3_bind_int64(s, 1 + kColumnSequence, static_cast<std::int64_t>(envelope.sequence));
   sqlite3_bind_int64(s, 1 + kColumnChecksum, std::bit_cast<std::int64_t>(envelope.checksum));
   const Quality quality = rounded ? envelope.quality | Quality::kRounded : envelope.quality;
   if (quality == Quality::kNone) {
-    sqlite3_bind_null(s, 1 + kColumnQuality);
+    bind_null(1 + kColumnQuality);
   } else {
     quality_ = to_string(quality);
-    bind_text(s, 1 + kColumnQuality, quality_);
+    bind_text(1 + kColumnQuality, quality_);
   }
 }
 
@@ -67,16 +89,20 @@ bool TableWriter::bind_value(int parameter, const Value& value) {
   sqlite3_stmt* s = insert_.get();
   switch (value.kind) {
     case Kind::kAbsent:
-    case Kind::kNull: sqlite3_bind_null(s, parameter); return false;
+    case Kind::kNull: bind_null(parameter); return false;
     case Kind::kBool:
     case Kind::kInteger:
-    case Kind::kTime: sqlite3_bind_int64(s, parameter, value.integer); return false;
+    case Kind::kTime:
+      bind_other(parameter);
+      sqlite3_bind_int64(s, parameter, value.integer);
+      return false;
     case Kind::kDecimal: {
       const Decimal number = value.as_decimal();
+      bind_other(parameter);
       sqlite3_bind_double(s, parameter, number.to_double());
       return !fits_double(number);
     }
-    case Kind::kText: bind_text(s, parameter, value.as_text()); return false;
+    case Kind::kText: bind_text(parameter, value.as_text()); return false;
     case Kind::kArray: return false;  // as its JSON, by bind_payload
   }
   return false;
@@ -97,7 +123,7 @@ bool TableWriter::bind_payload(const Event& event) {
     } else {
       array_texts_[i].clear();
       append_array_json(event.row, i, array_texts_[i]);
-      bind_text(insert_.get(), parameter, array_texts_[i]);
+      bind_text(parameter, array_texts_[i]);
     }
   }
   return rounded;
@@ -136,11 +162,11 @@ Result<TableWriter::Outcome> TableWriter::insert_exploded(const Event& event) {
     sqlite3_bind_int64(insert_.get(), kHeaderColumnCount + 1, static_cast<std::int64_t>(i));
     const int parameter = first_payload_ + static_cast<int>(column);
     if (count == 0) {
-      sqlite3_bind_null(insert_.get(), parameter);
+      bind_null(parameter);
     } else if (tuples) {
       arrays_.clear();
       append_element_json(event.row, column, i, arrays_);
-      bind_text(insert_.get(), parameter, arrays_);
+      bind_text(parameter, arrays_);
     } else {
       bind_value(parameter, elements[i]);
     }
@@ -161,7 +187,7 @@ Result<TableWriter::Outcome> TableWriter::insert_exploded(const Event& event) {
 
 Status TableWriter::count_rows(std::uint64_t rows) {
   sqlite3_stmt* s = counter_.get();
-  bind_text(s, 1, plan_->event_type());
+  sqlite::bind_text(s, 1, plan_->event_type());
   sqlite3_bind_int64(s, 2, static_cast<std::int64_t>(rows));
   const int code = sqlite3_step(s);
   sqlite3_reset(s);

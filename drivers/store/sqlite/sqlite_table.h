@@ -32,6 +32,15 @@ class TableWriter {
  private:
   TableWriter(Connection& connection, std::shared_ptr<const Plan> plan) : connection_(connection), plan_(std::move(plan)) {}
   Status prepare();
+  // What a parameter holds stays bound from row to row, and most texts repeat: they are bound again only when they change.
+  struct Bound {
+    enum class State : std::uint8_t { kOther, kNull, kText } state = State::kOther;
+    std::string text;
+  };
+
+  void bind_text(int parameter, std::string_view text);
+  void bind_null(int parameter);
+  void bind_other(int parameter) { bound_[static_cast<std::size_t>(parameter)].state = Bound::State::kOther; }
   void bind_header(const Event& event, const Hash128& key, bool rounded);
   bool bind_payload(const Event& event);
   bool bind_value(int parameter, const Value& value);
@@ -44,10 +53,11 @@ class TableWriter {
   Statement insert_;
   Statement counter_;
   int first_payload_ = 0;  // parameter of the payload's first column
-  std::string key_;
+  std::string key_;        // bound once, written for each event
   std::string quality_;
   std::string arrays_;
   std::vector<std::string> array_texts_;  // per column, reused
+  std::vector<Bound> bound_;              // per parameter; the first has number 1
   std::uint64_t row_count_ = 0;
 };
 
