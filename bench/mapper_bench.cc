@@ -1,22 +1,29 @@
-// Raw Coinbase Exchange frames to validated envelopes, single thread: mapper and normalizer, against what other libraries
-// take to normalize the same frames without validating anything.
+// Raw Coinbase Exchange frames to validated, checksummed envelopes, single thread, against what other libraries take to
+// normalize the same frames without validating anything. "mapper": frames in memory through mapper and normalizer. "replay": a
+// capture file on disk through everything that `utp replay` has up to the bus, which here only counts.
 //
 // Frames come from a recording where there is one (UTP_FIXTURES_DIR, or ../shared/fixtures beside the source tree), else they
-// are made in the documented shapes and the recording's proportions. Peers run in the same run, on the same frames:
-// bench/peers/*; they are installed into $UTP_BENCH_CACHE (default ~/.cache/utp-bench) on first use, never into the tree.
+// are made in the documented shapes and the recording's proportions. Peers (bench/peers/*) go through the same file; they are
+// installed into $UTP_BENCH_CACHE (default ~/.cache/utp-bench) on first use, never into the tree. Both sides are warmed up and
+// then take turns, so that a machine that changes its speed meanwhile favours none; the figures are medians of all passes.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <memory>
 #include <regex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "connector/capture.h"
+#include "connector/replay.h"
 #include "connectors/coinbase/coinbase_mapper.h"
 #include "core/json_writer.h"
 #include "normalize/normalizer.h"
@@ -59,12 +66,14 @@ std::vector<RawFrame> made() {
     for (int i = 0; i < 300; ++i) text += (i ? ",[\"" : "[\"") + price(p) + "\",\"" + size() + "\"]";
     frames.push_back({now, text + "]}"});
   }
+  unsigned trades[10] = {};
   for (int i = 0; i < 9'700; ++i) {
     now = now + (1'000'000 + random(5'000'000));
     const unsigned p = random(10);
+    if (i % 97 == 0) ++trades[p];
     const std::string product = R"("product_id":"SYM)" + std::to_string(p) + R"(-USD")";
     if (i % 97 == 0) {
-      frames.push_back({now, R"({"type":"match","trade_id":)" + std::to_string(1000 + i) +
+      frames.push_back({now, R"({"type":"match","trade_id":)" + std::to_string(trades[p]) +
                                  R"(,"maker_order_id":"27fff20b-af29-4f45-8744-56dd1ef57dc0","taker_order_id":"1da6ce16-c8da-4732-9f71-6049f4c6aaf8","side":"sell","size":")" +
                                  size() + R"(","price":")" + price(p) + "\"," + product + R"(,"sequence":333938798,"time":")" + time() + "\"}"});
       frames.push_back({now, R"({"type":"ticker","sequence":333938798,)" + product + R"(,"price":")" + price(p) +
@@ -122,84 +131,155 @@ class Envelopes final : public MapperOutput {
   EventBatch batch_;
 };
 
-struct Measured {
+[[noreturn]] void fatal(const std::string& why) {
+  std::fprintf(stderr, "%s\n", why.c_str());
+  std::exit(2);
+}
+
+template <class T>
+T get(Result<T> result) {
+  if (!result) fatal(result.error().message);
+  return std::move(*result);
+}
+
+using Plans = std::vector<std::shared_ptr<const Plan>>;
+
+std::unique_ptr<Mapper> make_mapper(const Plans& plans) {
+  MapperContext context;
+  context.plans = plans;
+  return get(make_coinbase_mapper(std::move(context)));
+}
+
+// One of the two sides: each call goes through all frames once.
+struct Pass {
   double ns_per_frame = 0;
   std::uint64_t events = 0;
 };
+using Side = std::function<Pass()>;
 
-Measured measure(const std::vector<RawFrame>& frames, const std::vector<std::shared_ptr<const Plan>>& plans, int rounds) {
-  Measured best;
-  MapperContext context;
-  context.plans = plans;
-  auto mapper = make_coinbase_mapper(std::move(context));
-  if (!mapper) {
-    std::fprintf(stderr, "%s\n", mapper.error().message.c_str());
-    std::exit(1);
-  }
-  Envelopes envelopes(plans);
-  for (int round = 0; round < rounds; ++round) {  // each is a new connection of a running process
-    (*mapper)->on_frame({0, FrameKind::kOpen, frames.front().time, "", ""}, envelopes);
-    envelopes.connection_opened();
+double since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Each pass is a new connection of a running process.
+Side from_memory(const std::vector<RawFrame>& frames, const Plans& plans) {
+  const std::shared_ptr<Mapper> mapper = make_mapper(plans);
+  const auto envelopes = std::make_shared<Envelopes>(plans);
+  return [&frames, mapper, envelopes] {
+    mapper->on_frame({0, FrameKind::kOpen, frames.front().time, "", ""}, *envelopes);
+    envelopes->connection_opened();
     const auto start = std::chrono::steady_clock::now();
     for (const RawFrame& raw : frames) {
-      envelopes.now = raw.time;
-      (*mapper)->on_frame({0, FrameKind::kWs, raw.time, "", raw.bytes}, envelopes);
+      envelopes->now = raw.time;
+      mapper->on_frame({0, FrameKind::kWs, raw.time, "", raw.bytes}, *envelopes);
     }
-    const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
-    if (envelopes.refused != 0) {
-      std::fprintf(stderr, "%llu frames or events were refused\n", static_cast<unsigned long long>(envelopes.refused));
-      std::exit(1);
-    }
-    const double each = took.count() / static_cast<double>(frames.size());
-    if (round == 0 || each < best.ns_per_frame) best = {each, envelopes.events};
-  }
-  return best;
+    const double took = since(start);
+    if (envelopes->refused != 0) fatal(std::to_string(envelopes->refused) + " frames or events were refused");
+    return Pass{took / static_cast<double>(frames.size()), envelopes->events};
+  };
 }
 
-// A peer prints one line: {"peer":"name version","ns_per_frame":n,"events":n} or {"skipped":"why"}.
-struct Peer {
-  std::string name, skipped;
-  double ns_per_frame = 0;
+// A bus that takes everything.
+class Counter final : public Publisher {
+ public:
+  Status publish(std::span<const OutMessage> messages) override {
+    for (const OutMessage& message : messages) bytes += message.value.size();
+    return {};
+  }
+  Status sync() override { return {}; }
+  std::uint64_t bytes = 0;
 };
 
-std::string captured(const std::smatch& match) { return match.size() > 1 ? match[1].str() : ""; }
-
-Peer run_peer(const std::string& command) {
-  Peer peer;
-  std::string text;
-  if (std::FILE* const pipe = popen(command.c_str(), "r")) {
-    char buffer[4096];
-    for (std::size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, n);
-    pclose(pipe);
-  }
-  std::smatch match;
-  if (std::regex_search(text, match, std::regex(R"re("skipped": ?"([^"]*)")re"))) {
-    peer.skipped = captured(match);
-  } else if (std::regex_search(text, match, std::regex(R"re("ns_per_frame": ?([0-9.]+))re"))) {
-    peer.ns_per_frame = std::atof(captured(match).c_str());
-    if (std::regex_search(text, match, std::regex(R"re("peer": ?"([^"]*)")re"))) peer.name = captured(match);
-  } else {
-    peer.skipped = "the peer did not run: " + command;
-  }
-  return peer;
+// Each pass is a replay of its own, from the opening of the file.
+Side from_file(const std::string& path, std::size_t frames, const Plans& plans, const Registry& registry) {
+  return [path, frames, plans, &registry] {
+    const auto start = std::chrono::steady_clock::now();
+    const SystemClock clock;
+    Counter bus;
+    PipelineOptions options;
+    options.source_id = "coinbase.bench";
+    options.realm = "bench";
+    options.plans = plans;
+    const auto capture = get(open_capture(path));
+    const auto pipeline = get(Pipeline::create(std::move(options), registry, clock, bus, make_mapper(plans), nullptr));
+    const ReplayResult result = get(replay(*capture, *pipeline, clock, {}));
+    const double took = since(start);
+    const PipelineCounts& counts = pipeline->counts();
+    if (!result.damage.empty() || counts.rejects != 0) fatal(path + ": " + std::to_string(counts.rejects) + " rejects " + result.damage);
+    return Pass{took / static_cast<double>(frames), counts.published};
+  };
 }
 
-void print(const std::string& name, const Measured& ours, const Peer& peer, double goal, std::size_t frames, bool real) {
-  std::string out;
-  JsonWriter json(out);
-  json.begin_object().field("name", name).field("ours", ours.ns_per_frame);
-  if (peer.skipped.empty()) {
-    const double ratio = peer.ns_per_frame / ours.ns_per_frame;
-    json.field("peer", peer.ns_per_frame).field("unit", "ns/frame").field("ratio", ratio).field("goal", goal);
-    json.field("better", "higher").field("holds", ratio >= goal).field("peer_name", peer.name);
-  } else {
-    json.field("unit", "ns/frame").key("holds").null().field("skipped", peer.skipped);
+// A peer's process. It prints {"peer":"name version"} once it is warm, or {"skipped":"why"}; then, for every byte that it is
+// sent, it goes through the frames and prints the nanoseconds that a frame took.
+class Peer {
+ public:
+  explicit Peer(const std::string& command) {
+    int to[2], from[2];
+    if (pipe(to) != 0 || pipe(from) != 0) fatal("no pipe for " + command);
+    child_ = fork();
+    if (child_ == 0) {
+      dup2(to[0], STDIN_FILENO);
+      dup2(from[1], STDOUT_FILENO);
+      for (const int end : {to[0], to[1], from[0], from[1]}) close(end);
+      execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
+      _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    to_ = to[1];
+    from_ = fdopen(from[0], "r");
+    const std::string hello = line();
+    std::smatch match;
+    if (std::regex_search(hello, match, std::regex(R"re("skipped": ?"([^"]*)")re"))) skipped = match.str(1);
+    else if (std::regex_search(hello, match, std::regex(R"re("peer": ?"([^"]*)")re"))) name = match.str(1);
+    else skipped = "the peer did not run: " + command;
   }
-  json.field("note", std::to_string(frames) + (real ? " recorded frames" : " made frames") + (peer.name.empty() ? "" : ", peer " + peer.name));
-  json.field("events", ours.events).end_object();
-  std::printf("%s\n", out.c_str());
-  std::fflush(stdout);
+  ~Peer() {
+    close(to_);
+    std::fclose(from_);
+    waitpid(child_, nullptr, 0);
+  }
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  Pass operator()() {
+    if (write(to_, "\n", 1) != 1) fatal(name + ": the peer is gone");
+    const double ns = std::atof(line().c_str());
+    if (!(ns > 0)) fatal(name + ": the peer printed no figure");
+    return {ns, 0};
+  }
+
+  std::string name, skipped;
+
+ private:
+  std::string line() {
+    std::string text;
+    for (int c = std::fgetc(from_); c != EOF && c != '\n'; c = std::fgetc(from_)) text += static_cast<char>(c);
+    return text;
+  }
+
+  pid_t child_ = -1;
+  int to_ = -1;
+  std::FILE* from_ = nullptr;
+};
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values.empty() ? 0 : (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
+
+// A folder that goes with the program.
+struct Folder {
+  Folder() : path((fs::temp_directory_path() / "utp_mapper_bench_XXXXXX").string()) {
+    if (mkdtemp(path.data()) == nullptr) fatal("cannot make " + path);
+  }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  std::string path;
+};
 
 }  // namespace
 
@@ -215,53 +295,76 @@ int main(int argc, char** argv) {
   }
   struct Case {
     const char* name;
-    const char* recording;
+    bool from_file;
     const char* peer;
-    double goal;
+    double goal;  // 0 = none
   };
   static constexpr Case kCases[] = {
-      {"mapper/coinbase_exchange_vs_tardis", "cryptofeed_COINBASE_exchange_2021-04-17.ws.txt.zst", "node '%s/bench/peers/tardis_mapper.mjs'", 10},
-      {"mapper/coinbase_exchange_vs_cryptofeed", "cryptofeed_COINBASE_exchange_2021-04-17.ws.txt.zst",
-       "python3 '%s/bench/peers/cryptofeed_playback.py'", 100},
+      {"mapper/coinbase_exchange_vs_tardis", false, "node '%s/bench/peers/tardis_mapper.mjs'", 10},
+      {"mapper/coinbase_exchange_vs_cryptofeed_handler", false, "python3 '%s/bench/peers/cryptofeed_playback.py' --handler", 0},
+      {"replay/coinbase_exchange_vs_cryptofeed_playback", true, "python3 '%s/bench/peers/cryptofeed_playback.py'", 100},
   };
-  const auto registry = Registry::builtin();
-  if (!registry) {
-    std::fprintf(stderr, "%s\n", registry.error().message.c_str());
-    return 1;
-  }
-  const std::vector<std::shared_ptr<const Plan>> plans = {registry->by_event_type("quotes/v2"), registry->by_event_type("trades/v2"),
-                                                          registry->by_event_type("orderbook/v1")};
+  const Registry registry = get(Registry::builtin());
+  const Plans plans = {registry.by_event_type("quotes/v2"), registry.by_event_type("trades/v2"), registry.by_event_type("orderbook/v1")};
   const char* const fixtures = std::getenv("UTP_FIXTURES_DIR");
-  const fs::path folder = fs::path(fixtures ? fixtures : UTP_SOURCE_DIR "/../shared/fixtures") / "coinbase";
+  const fs::path recording = fs::path(fixtures ? fixtures : UTP_SOURCE_DIR "/../shared/fixtures") / "coinbase" /
+                             "cryptofeed_COINBASE_exchange_2021-04-17.ws.txt.zst";
+  std::vector<RawFrame> frames = recorded(recording);
+  const bool real = !frames.empty();
+  if (!real) frames = made();
+
+  // In the format of cryptofeed's recorder, which all sides read.
+  const Folder folder;
+  const std::string file = folder.path + "/COINBASE.ws.1.0";
+  {
+    const auto seconds = [](Timestamp t) {
+      const std::string digits = std::to_string(t.ns);
+      return digits.substr(0, digits.size() - 9) + "." + digits.substr(digits.size() - 9);
+    };
+    std::ofstream out(file);
+    out << "wss://ws-feed.pro.coinbase.com <-> " << seconds(frames.front().time) << '\n';
+    for (const RawFrame& frame : frames) out << seconds(frame.time) << ": " << frame.bytes << '\n';
+  }
+
   bool all = true;
   for (const Case& c : kCases) {
     if (!filter.empty() && !std::regex_search(c.name, std::regex(filter))) continue;
-    std::vector<RawFrame> frames = recorded(folder / c.recording);
-    const bool real = !frames.empty();
-    if (!real) frames = made();
-    std::string file = (fs::temp_directory_path() / "utp_mapper_bench_XXXXXX").string();
-    const int descriptor = mkstemp(file.data());
-    if (descriptor < 0) {
-      std::perror(file.c_str());
-      return 1;
-    }
-    close(descriptor);
-    {
-      std::ofstream out(file);
-      for (const RawFrame& frame : frames) out << frame.time.ns / 1'000'000 << '\t' << frame.bytes << '\n';
-    }
+    const Side ours = c.from_file ? from_file(file, frames.size(), plans, registry) : from_memory(frames, plans);
     std::string command = c.peer;
     command.replace(command.find("%s"), 2, UTP_SOURCE_DIR);
-    command += " '" + file + "' " + (quick ? "3 --no-install" : "20") + " 2>/dev/null";
-    // Before and after the peer, so that a machine that changes its speed meanwhile does not favour us.
-    const int rounds = quick ? 5 : 200;
-    const Measured before = measure(frames, plans, rounds);
-    const Peer peer = peers ? run_peer(command) : Peer{"", "not asked for", 0};
-    const Measured after = measure(frames, plans, rounds);
-    fs::remove(file);
-    const Measured& ours = before.ns_per_frame < after.ns_per_frame ? before : after;
-    print(c.name, ours, peer, c.goal, frames.size(), real);
-    all &= !peer.skipped.empty() || peer.ns_per_frame / ours.ns_per_frame >= c.goal;
+    command = "exec " + command + " '" + file + "'" + (quick ? " --no-install" : "") + " 2>/dev/null";
+    std::unique_ptr<Peer> peer;
+    if (peers) peer = std::make_unique<Peer>(command);
+    const bool compared = peer && peer->skipped.empty();
+
+    constexpr int kPasses = 3;  // of each turn
+    const int turns = quick ? 2 : 40;
+    std::vector<double> our_ns, peer_ns;
+    std::uint64_t events = 0;
+    for (int i = 0; i < 10; ++i) events = ours().events;
+    for (int turn = 0; turn < turns; ++turn) {
+      for (int i = 0; i < kPasses; ++i) our_ns.push_back(ours().ns_per_frame);
+      for (int i = 0; compared && i < kPasses; ++i) peer_ns.push_back((*peer)().ns_per_frame);
+    }
+
+    std::string out;
+    JsonWriter json(out);
+    json.begin_object().field("name", c.name).field("ours", median(our_ns));
+    if (compared) {
+      const double ratio = median(peer_ns) / median(our_ns);
+      json.field("peer", median(peer_ns)).field("unit", "ns/frame").field("ratio", ratio);
+      if (c.goal > 0) {
+        json.field("goal", c.goal).field("better", "higher").field("holds", ratio >= c.goal);
+        all &= ratio >= c.goal;
+      }
+      json.field("peer_name", peer->name);
+    } else {
+      json.field("unit", "ns/frame").key("holds").null().field("skipped", peer ? peer->skipped : "not asked for");
+    }
+    json.field("note", std::to_string(frames.size()) + (real ? " recorded frames" : " made frames") + (compared ? ", peer " + peer->name : ""));
+    json.field("events", events).end_object();
+    std::printf("%s\n", out.c_str());
+    std::fflush(stdout);
   }
   return all ? 0 : 1;
 }

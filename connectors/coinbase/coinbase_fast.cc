@@ -1,5 +1,9 @@
 #include "connectors/coinbase/coinbase_fast.h"
 
+#include <bit>
+
+#include "core/digits.h"
+
 // The words below are little-endian, as every processor with SSE2 is.
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -90,74 +94,45 @@ class Scan {
     return text(t) && coinbase_time(times_, t, out);
   }
 
-#ifdef __SSE2__
-  // The same as decimal() for up to 8 digits on each side of the point; false says nothing.
+#ifdef __SSE4_1__
+  // The same as decimal() for at most 15 characters; false says nothing.
   bool short_decimal(Decimal& out, std::size_t& text_bytes) {
-    if (end_ - p_ < 24) return false;
-    const __m128i values = _mm_sub_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p_)), _mm_set1_epi8('0'));
-    const __m128i is_digit = _mm_cmpeq_epi8(_mm_min_epu8(values, _mm_set1_epi8(9)), values);
-    const unsigned others = ~static_cast<unsigned>(_mm_movemask_epi8(is_digit));  // bits 16 and up are set
-    const unsigned whole = static_cast<unsigned>(__builtin_ctz(others));
-    if (whole - 1 > 7 || (whole > 1 && *p_ == '0')) return false;
-    std::uint64_t mantissa = eight_digits(right_aligned(p_, whole));
-    unsigned scale = 0;
-    unsigned size = whole;
-    if (p_[whole] == '.') {
-      const unsigned fraction = static_cast<unsigned>(__builtin_ctz(others >> (whole + 1)));
-      if (fraction - 1 > 7 || whole + 1 + fraction >= 16) return false;
-      size = whole + 1 + fraction;
-      std::uint64_t digits = right_aligned(p_ + whole + 1, fraction);
-      if (digits != 0) {
-        const unsigned zeros = static_cast<unsigned>(__builtin_clzll(digits)) / 8;  // at the end of the text
-        digits <<= 8 * zeros;
-        scale = fraction - zeros;
-        static constexpr std::uint32_t kPower[] = {1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000};
-        mantissa = mantissa * kPower[scale] + eight_digits(digits);
-      }
-    }
-    if (p_[size] != '"') return false;
+    if (end_ - p_ < 16) return false;
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p_));
+    const __m128i values = _mm_sub_epi8(bytes, _mm_set1_epi8('0'));
+    const auto mask = [](__m128i truths) { return static_cast<unsigned>(_mm_movemask_epi8(truths)); };
+    const unsigned digits = mask(_mm_cmpeq_epi8(_mm_min_epu8(values, _mm_set1_epi8(9)), values));
+    const unsigned points = mask(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('.')));
+    const unsigned zeros = mask(_mm_cmpeq_epi8(values, _mm_setzero_si128()));
+    const unsigned size = static_cast<unsigned>(std::countr_zero(~(digits | points)));  // bits 16 and up are set
+    if (size == 16 || p_[size] != '"') return false;
+    const unsigned end = 1u << size;
+    const unsigned inside = end - 1;
+    const unsigned point = (points & inside) != 0 ? points & inside : end;
+    const unsigned whole = static_cast<unsigned>(std::countr_zero(point));
+    // A digit before the point and one behind it, one point, no zero before another digit.
+    if (whole == 0 || point << 1 == end || (point & (point - 1)) != 0 || (whole > 1 && (zeros & 1) != 0)) return false;
+    // Digits that count: those before the point, and of the others those up to the last that is no zero.
+    const unsigned count = 31 - static_cast<unsigned>(std::countl_zero((~zeros & inside) | point));
+    const __m128i iota = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m128i from = _mm_sub_epi8(iota, _mm_set1_epi8(static_cast<char>(16 - count)));  // negative: a leading zero
+    const __m128i behind = _mm_cmpgt_epi8(from, _mm_set1_epi8(static_cast<char>(whole - 1)));
+    const std::uint64_t mantissa = value_of_digits16(_mm_shuffle_epi8(values, _mm_sub_epi8(from, behind)));
     text_bytes += size;
     p_ += size + 1;
-    out = Decimal(static_cast<std::int64_t>(mantissa), -static_cast<int>(scale));
+    out = Decimal(static_cast<std::int64_t>(mantissa), static_cast<int>(whole) - static_cast<int>(count));
     return true;
-  }
-
-  // The values of `count` digits (1 to 8), the last one in the highest byte, zeros below the first.
-  static std::uint64_t right_aligned(const char* text, unsigned count) {
-    std::uint64_t word;
-    std::memcpy(&word, text, 8);
-    return (word - 0x3030303030303030u) << (64 - 8 * count);
-  }
-  static std::uint64_t eight_digits(std::uint64_t values) {
-    values = values * 10 + (values >> 8);
-    return ((values & 0x000000FF000000FFu) * 0x000F424000000064u + ((values >> 16) & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
   }
 #endif
 
   // After the opening quote; takes the closing one. At most 18 digits, no sign, no exponent.
   bool decimal(Decimal& out, std::size_t& text_bytes) {
-    static constexpr std::uint64_t kPower[] = {1,
-                                              10,
-                                              100,
-                                              1'000,
-                                              10'000,
-                                              100'000,
-                                              1'000'000,
-                                              10'000'000,
-                                              100'000'000,
-                                              1'000'000'000,
-                                              10'000'000'000,
-                                              100'000'000'000,
-                                              1'000'000'000'000,
-                                              10'000'000'000'000,
-                                              100'000'000'000'000,
-                                              1'000'000'000'000'000,
-                                              10'000'000'000'000'000,
-                                              100'000'000'000'000'000,
-                                              1'000'000'000'000'000'000};
-#ifdef __SSE2__
+#ifdef __SSE4_1__
     if (short_decimal(out, text_bytes)) return true;
 #endif
+    return long_decimal(out, text_bytes);
+  }
+  [[gnu::noinline]] bool long_decimal(Decimal& out, std::size_t& text_bytes) {
     const char* const begin = p_;
     const char* const limit = end_ - begin > 19 ? begin + 19 : end_;  // 18 digits and a point
     const char* p = begin;
@@ -172,7 +147,7 @@ class Scan {
       if (p - point == 1 || p == limit) return false;
       const char* last = p;
       while (last[-1] == '0') --last;  // ends at the point at the latest
-      if (last != p) mantissa /= kPower[p - last];
+      if (last != p) mantissa /= kPowersOfTen[static_cast<std::size_t>(p - last)];
       scale = static_cast<int>(last - point) - 1;
     }
     if (p == end_ || *p != '"') return false;
@@ -214,10 +189,10 @@ class Scan {
 };
 
 bool l2update(Scan& scan, CoinbaseFrame& frame) {
-  CoinbaseBook book;
+  CoinbaseBook& book = frame.books.emplace_back();
   if (!scan.text(book.product) || book.product.empty() || !scan.literal(",\"changes\":[")) return false;
   do {
-    CoinbaseLevel level;
+    CoinbaseLevel& level = frame.levels.emplace_back();
     if (scan.literal("[\"buy\",\"")) level.bid = true;
     else if (!scan.literal("[\"sell\",\"")) return false;
     std::size_t bytes = 0;
@@ -225,11 +200,9 @@ bool l2update(Scan& scan, CoinbaseFrame& frame) {
       return false;
     }
     level.text_bytes = coinbase_level_bytes(bytes);
-    frame.levels.push_back(level);
   } while (scan.literal(","));
   if (!scan.literal("],\"time\":\"") || !scan.time(book.time) || !scan.literal("}") || !scan.at_end()) return false;
   book.count = frame.levels.size();
-  frame.books.push_back(book);
   frame.feed = CoinbaseFeed::kExchange;
   frame.kind = CoinbaseKind::kBook;
   return true;
@@ -237,13 +210,13 @@ bool l2update(Scan& scan, CoinbaseFrame& frame) {
 
 // The two lists in the order that the venue has.
 bool snapshot(Scan& scan, CoinbaseFrame& frame) {
-  CoinbaseBook book;
+  CoinbaseBook& book = frame.books.emplace_back();
   book.snapshot = true;
   if (!scan.text(book.product) || book.product.empty() || !scan.literal(",\"asks\":[")) return false;
   const auto side = [&](bool bid) {
     if (scan.next_is(']')) return scan.literal("]");
     do {
-      CoinbaseLevel level;
+      CoinbaseLevel& level = frame.levels.emplace_back();
       level.bid = bid;
       std::size_t bytes = 0;
       if (!scan.literal("[\"") || !scan.decimal(level.price, bytes) || !scan.literal(",\"") || !scan.decimal(level.size, bytes) ||
@@ -251,7 +224,6 @@ bool snapshot(Scan& scan, CoinbaseFrame& frame) {
         return false;
       }
       level.text_bytes = coinbase_level_bytes(bytes);
-      frame.levels.push_back(level);
     } while (scan.literal(","));
     return scan.literal("]");
   };
@@ -259,7 +231,6 @@ bool snapshot(Scan& scan, CoinbaseFrame& frame) {
   if (scan.literal(",\"time\":\"") && !scan.time(book.time)) return false;
   if (!scan.literal("}") || !scan.at_end()) return false;
   book.count = frame.levels.size();
-  frame.books.push_back(book);
   frame.feed = CoinbaseFeed::kExchange;
   frame.kind = CoinbaseKind::kBook;
   return true;
@@ -318,13 +289,13 @@ bool l2_data(Scan& scan, CoinbaseFrame& frame) {
   frame.sequence_num = sequence;
   frame.kind = CoinbaseKind::kBook;
   do {
-    CoinbaseBook book;
+    CoinbaseBook& book = frame.books.emplace_back();
     book.first = frame.levels.size();
     if (scan.literal("{\"type\":\"snapshot\",\"product_id\":\"")) book.snapshot = true;
     else if (!scan.literal("{\"type\":\"update\",\"product_id\":\"")) return false;
     if (!scan.text(book.product) || book.product.empty() || !scan.literal(",\"updates\":[")) return false;
     do {
-      CoinbaseLevel level;
+      CoinbaseLevel& level = frame.levels.emplace_back();
       std::optional<Timestamp> time;
       std::size_t bytes = 0;
       if (scan.literal("{\"side\":\"bid\",\"event_time\":\"")) level.bid = true;
@@ -335,11 +306,9 @@ bool l2_data(Scan& scan, CoinbaseFrame& frame) {
       }
       if (time && (!book.time || *time > *book.time)) book.time = time;
       level.text_bytes = coinbase_level_bytes(bytes);
-      frame.levels.push_back(level);
     } while (scan.literal(","));
     if (!scan.literal("]}")) return false;
     book.count = frame.levels.size() - book.first;
-    frame.books.push_back(book);
   } while (scan.literal(","));
   return scan.literal("]}") && scan.at_end();
 }

@@ -181,27 +181,37 @@ class CoinbaseMapper final : public Mapper {
     return *last_connection_;
   }
 
-  // A small cache in front of the table: the length and the name's ends tell most products apart.
-  static std::size_t recent_slot(std::string_view name) {
-    if (name.size() < 4) return 0;
+  // A small cache in front of the table, by the length and the ends of the name: up to 8 bytes, that is all of it.
+  struct Recent {
+    std::uint64_t ends = 0;
+    std::size_t size = 0;
+    Product* product = nullptr;
+  };
+
+  Product* find_product(std::string_view name) {
+    if (name.size() < 4) return find_in_table(name);
     std::uint32_t begin, end;
     std::memcpy(&begin, name.data(), 4);
     std::memcpy(&end, name.data() + name.size() - 4, 4);
-    return ((begin * 0x9E3779B1u) ^ (end * 0x85EBCA6Bu) ^ static_cast<std::uint32_t>(name.size())) >> (32 - kRecentBits);
+    const std::uint64_t ends = std::uint64_t{end} << 32 | begin;
+    Recent& recent = recent_[(ends + name.size()) * 0x9E3779B97F4A7C15u >> (64 - kRecentBits)];
+    if (recent.ends == ends && recent.size == name.size() && (name.size() <= 8 || recent.product->name == name)) return recent.product;
+    Product* const found = find_in_table(name);
+    if (found) recent = {ends, name.size(), found};
+    return found;
   }
-
-  Product* find_product(std::string_view name) {
-    Product*& recent = recent_[recent_slot(name)];
-    if (recent && recent->name == name) return recent;
+  Product* find_in_table(std::string_view name) {
     const auto known = product_index_.find(name);
-    if (known == product_index_.end()) return nullptr;
-    recent = products_[known->second].get();
-    return recent;
+    return known == product_index_.end() ? nullptr : products_[known->second].get();
   }
 
   // Null after a reject at `list`/`index` of an Advanced frame, or at the product of an Exchange one.
   Product* product(std::string_view name, std::string_view list, std::size_t index, MapperOutput& output) {
-    if (Product* known = find_product(name)) return known;
+    Product* const known = find_product(name);
+    return known ? known : new_product(name, list, index, output);
+  }
+
+  [[gnu::noinline]] Product* new_product(std::string_view name, std::string_view list, std::size_t index, MapperOutput& output) {
     const std::string shown = "\"" + std::string(name.substr(0, 64)) + "\"";
     const auto refuse = [&](std::string_view code, const std::string& message) -> Product* {
       const bool advanced = parsed_.feed == CoinbaseFeed::kAdvanced;
@@ -344,7 +354,7 @@ class CoinbaseMapper final : public Mapper {
   TextMap<std::size_t> product_index_;
   std::vector<std::unique_ptr<Product>> products_;
   static constexpr unsigned kRecentBits = 9;
-  std::array<Product*, std::size_t{1} << kRecentBits> recent_{};
+  std::array<Recent, std::size_t{1} << kRecentBits> recent_;
   std::map<std::uint32_t, Connection> connections_;
   Connection* last_connection_ = nullptr;
   std::uint32_t last_number_ = 0;

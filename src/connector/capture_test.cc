@@ -345,18 +345,24 @@ TEST_F(Capture, ReadsTextLines) {
       "1618677817.061845: {\"b\": 1}\n"
       "https://api.example/products?a=1 -> 1618677816.8414998: [{}]\n"
       "1618677818: \n"
+      "1618677819.5: x\n"
+      "1618677819.123456789: x\n"
+      "1618677819.1234567899: x\n"
       "\n\n");
   EXPECT_EQ(read_all(file), (std::vector<Kept>{
       {0, FrameKind::kOpen, 1618677816843429800, "", "wss://feed.example"},
       {0, FrameKind::kSent, 1618677817020616000, "", "{\"a\":\"x <- 1: y\"}"},
       {0, FrameKind::kWs, 1618677817061845000, "", "{\"b\": 1}"},
       {0, FrameKind::kHttp, 1618677816841499800, "https://api.example/products?a=1", "[{}]"},
-      {0, FrameKind::kWs, 1618677818000000000, "", ""}}));
+      {0, FrameKind::kWs, 1618677818000000000, "", ""},
+      {0, FrameKind::kWs, 1618677819500000000, "", "x"},
+      {0, FrameKind::kWs, 1618677819123456789, "", "x"},
+      {0, FrameKind::kWs, 1618677819123456789, "", "x"}}));
 }
 
 TEST_F(Capture, SaysWhereATextLineIsDamaged) {
   const std::string good = "1618677817.06: {}\n";
-  for (const char* bad : {"nothing\n", "1.2.3: {}\n", "16186778: {}", "wss://x <-> soon\n", "wss://x\n", "123\n"}) {
+  for (const char* bad : {"nothing\n", "1.2.3: {}\n", "1618677817.: {}\n", "1618677817.5:{}\n", "16186778: {}", "wss://x <-> soon\n", "wss://x\n", "123\n"}) {
     Error error{Code::kInternal, ""};
     EXPECT_EQ(read_all(put("bad", good + bad), &error).size(), 1u) << bad;
     EXPECT_EQ(error.code, Code::kCorrupt) << bad;

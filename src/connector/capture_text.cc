@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include "connector/capture_formats.h"
+#include "core/digits.h"
 
 namespace utp::capture {
 namespace {
@@ -24,8 +26,30 @@ std::optional<Timestamp> parse_time(std::string_view text) {
   return Timestamp::parse_unix_seconds(text);
 }
 
+// "<seconds>.<at most 9 digits>: ", as nearly every line begins; where the frame begins, 0 for anything else.
+std::size_t parse_usual_time(std::string_view text, Timestamp& time) {
+  const auto digits = [&](std::size_t from, std::size_t most, std::int64_t& value) {
+    std::size_t at = from;
+    const std::size_t end = std::min(text.size(), from + most);
+    for (unsigned d = 0; at < end && (d = static_cast<unsigned char>(text[at]) - unsigned{'0'}) <= 9; ++at) value = value * 10 + d;
+    return at;
+  };
+  std::int64_t seconds = 0, fraction = 0;
+  const std::size_t point = digits(0, 10, seconds);
+  if (point == 0 || point == text.size() || text[point] != '.') return 0;
+  const std::size_t end = digits(point + 1, 9, fraction);
+  if (end == point + 1 || text.size() - end < 2 || text[end] != ':' || text[end + 1] != ' ') return 0;
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  time = Timestamp{seconds * kSecond + fraction * static_cast<std::int64_t>(kPowersOfTen[9 - (end - point - 1)])};
+  return end + 2;
+}
+
 // "<time>: <frame>"
 bool parse_timed(std::string_view text, TextLine& line) {
+  if (const std::size_t begin = parse_usual_time(text, line.time)) {
+    line.bytes = text.substr(begin);
+    return true;
+  }
   const std::size_t colon = text.substr(0, kTimeMax).find(": ");
   if (colon == std::string_view::npos) return false;
   const auto time = parse_time(text.substr(0, colon));

@@ -1,7 +1,6 @@
 #include "normalize/normalizer.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cstring>
 
 #include "core/digits.h"
@@ -15,6 +14,7 @@ namespace utp {
 namespace {
 
 constexpr std::size_t kTextRoom = 4'096;  // for a payload's texts and arrays, at first
+constexpr std::size_t kHex64Size = 16;
 constexpr std::size_t kHeaderBytesMax = 512;  // of an envelope between prefix and payload: symbol, times, every quality
 
 template <std::size_t N>
@@ -81,20 +81,6 @@ char* put_quality(char* out, Quality quality) {
   return out;
 }
 
-// From the symbol to the payload, an ordinal taken as one digit.
-std::size_t header_size(const EventHeader& header, Quality quality) {
-  constexpr std::size_t kFixed = std::string_view(
-      "\",\"event_time\":\"\",\"event_time_source\":\"\",\"ingest_time\":\"\",\"sequence\":,\"watermark\":\"\",\"checksum\":\""
-      "\",\"payload\":").size() + 3 * Timestamp::kTextSize + 16;
-  std::size_t size = kFixed + header.symbol.size() + to_string(header.event_time_source).size();
-  size += header.sequence ? static_cast<std::size_t>(count_digits(*header.sequence)) : 1;
-  if (quality != Quality::kNone) {
-    char text[kQualityCount * 16 + 16];
-    size += static_cast<std::size_t>(put_quality(text, quality) - text);
-  }
-  return size;
-}
-
 }  // namespace
 
 struct Normalizer::Impl {
@@ -122,6 +108,14 @@ struct Normalizer::Impl {
     return {__builtin_sub_overflow(highest.ns, options.lateness_ns, &ns) ? INT64_MIN : ns};
   }
 
+  // What stands before a payload, with room for the checksum and, where an ordinal goes, for one digit of it.
+  struct Places {
+    char* sequence;
+    char* checksum;
+    char* payload;
+  };
+  Places write_header(const Route& route, const EventHeader& header, Timestamp ingest_time, Timestamp highest, Quality quality,
+                      char* out);
   std::uint64_t next_ordinal(const Ordinals::Key& key, SymbolTable::Latest& latest);
   bool check_header(const EventHeader& header, Violation& violation) const;
   bool check_new_symbol(const Route& route, std::string_view symbol, Violation& violation) const;
@@ -147,6 +141,30 @@ std::uint64_t Normalizer::Impl::next_ordinal(const Ordinals::Key& key, SymbolTab
   if (known) ordinals.record({key.stream, latest.event_time.ns, latest.checksum}, latest.count);
   latest = {ordinals.epoch(), {key.event_time}, key.checksum, 1};
   return 0;
+}
+
+Normalizer::Impl::Places Normalizer::Impl::write_header(const Route& route, const EventHeader& header, Timestamp ingest_time,
+                                                        Timestamp highest, Quality quality, char* out) {
+  Places places{};
+  out = put_prefix(out, route.prefix);
+  out = put_symbol(out, header.symbol);
+  out = put(out, "\",\"event_time\":\"");
+  out = event_times.write(header.event_time, out);
+  out = put(out, "\",\"event_time_source\":\"");
+  out = put_source(out, header.event_time_source);
+  out = put(out, "\",\"ingest_time\":\"");
+  out = ingest_times.write(ingest_time, out);
+  out = put(out, "\",\"sequence\":");
+  places.sequence = out;
+  out = header.sequence ? write_unsigned(out, *header.sequence) : out + 1;
+  out = put(out, ",\"watermark\":\"");
+  out = watermarks.write(watermark_of(highest), out);
+  out = put(out, "\",\"checksum\":\"");
+  places.checksum = out;
+  out = put(out + kHex64Size, "\",");
+  if (quality != Quality::kNone) out = put_quality(out, quality);
+  places.payload = put(out, "\"payload\":");
+  return places;
 }
 
 bool Normalizer::Impl::check_header(const EventHeader& header, Violation& violation) const {
@@ -220,69 +238,43 @@ bool Normalizer::normalize(std::uint32_t route_index, const EventHeader& header,
     highest = std::max(highest, before);
   }
 
-  // The payload first, where it will stand when an ordinal has one digit.
-  const std::size_t start = batch.buffer_.size();
-  const std::size_t before_payload = route.prefix.size() + header_size(header, quality);
-  batch.buffer_.resize(start + route.prefix.size() + kHeaderBytesMax + kTextRoom + route.fixed_bound);
-  char* begin = batch.buffer_.data() + start;
-  char* payload = begin + before_payload;
-  WriteRoom room{payload + kTextRoom};
-  char* payload_end = PlanAccess::write_checked(rules, row, payload, room, impl.payload_times);
-  if (payload_end == nullptr && room.full) {
+  const std::size_t fixed = route.prefix.size() + kHeaderBytesMax + route.fixed_bound;
+  char* begin = batch.room(fixed + kTextRoom);
+  Impl::Places places = impl.write_header(route, header, ingest_time, highest, quality, begin);
+  WriteRoom room{places.payload + kTextRoom};
+  char* out = PlanAccess::write_checked(rules, row, places.payload, room, impl.payload_times);
+  if (out == nullptr && room.full) {
     const std::size_t size = PlanAccess::size_bound(rules, row);
-    batch.buffer_.resize(start + route.prefix.size() + kHeaderBytesMax + size + route.fixed_bound);
-    begin = batch.buffer_.data() + start;
-    payload = begin + before_payload;
-    room = {payload + size};
-    payload_end = PlanAccess::write_checked(rules, row, payload, room, impl.payload_times);
+    begin = batch.room(fixed + size);
+    places = impl.write_header(route, header, ingest_time, highest, quality, begin);
+    room = {places.payload + size};
+    out = PlanAccess::write_checked(rules, row, places.payload, room, impl.payload_times);
   }
-  if (payload_end == nullptr) {
-    batch.buffer_.resize(start);
+  if (out == nullptr) {
     route.plan->validate(row, violation);
     return in_payload(violation);
   }
-  const std::uint64_t checksum = hash64({payload, static_cast<std::size_t>(payload_end - payload)});
-  const std::uint64_t index = symbol == SymbolTable::kNone ? route.symbols.size() : symbol;
-  const Ordinals::Key key{std::uint64_t{route_index} << 32 | index, header.event_time.ns, checksum};
-
-  char* out = put_prefix(begin, route.prefix);
-  out = put_symbol(out, header.symbol);
-  out = put(out, "\",\"event_time\":\"");
-  out = impl.event_times.write(header.event_time, out);
-  out = put(out, "\",\"event_time_source\":\"");
-  out = put_source(out, header.event_time_source);
-  out = put(out, "\",\"ingest_time\":\"");
-  out = impl.ingest_times.write(ingest_time, out);
-  out = put(out, "\",\"sequence\":");
-  char* const sequence_at = out;
-  out = header.sequence ? write_unsigned(out, *header.sequence) : out + 1;
-  out = put(out, ",\"watermark\":\"");
-  out = impl.watermarks.write(impl.watermark_of(highest), out);
-  out = put(out, "\",\"checksum\":\"");
-  out = write_hex64(out, checksum);
-  out = put(out, "\",");
-  if (quality != Quality::kNone) out = put_quality(out, quality);
-  out = put(out, "\"payload\":");
-  assert(out == payload);
-  out = payload_end;
+  const std::uint64_t checksum = hash64({places.payload, static_cast<std::size_t>(out - places.payload)});
+  write_hex64(places.checksum, checksum);
   *out++ = '}';
 
   constexpr std::size_t kMoreDigits = 7;  // that an ordinal may need
   if (static_cast<std::size_t>(out - begin) + (header.sequence ? 0 : kMoreDigits) > kEnvelopeBytesMax) {
     const auto size = static_cast<std::size_t>(out - begin);
-    batch.buffer_.resize(start);
     return refuse(violation, "size", "", "the envelope would have " + std::to_string(size) + " bytes, expected at most " +
                                              std::to_string(kEnvelopeBytesMax));
   }
+  const std::uint64_t index = symbol == SymbolTable::kNone ? route.symbols.size() : symbol;
+  const Ordinals::Key key{std::uint64_t{route_index} << 32 | index, header.event_time.ns, checksum};
   SymbolTable::Latest first;
   if (!header.sequence) {
     const std::uint64_t ordinal = impl.next_ordinal(key, symbol == SymbolTable::kNone ? first : route.symbols.state(symbol).latest);
     if (ordinal < 10) [[likely]] {
-      *sequence_at = static_cast<char>('0' + ordinal);
+      *places.sequence = static_cast<char>('0' + ordinal);
     } else {
       const int more = count_digits(ordinal) - 1;
-      std::memmove(sequence_at + 1 + more, sequence_at + 1, static_cast<std::size_t>(out - sequence_at - 1));
-      write_unsigned(sequence_at, ordinal);
+      std::memmove(places.sequence + 1 + more, places.sequence + 1, static_cast<std::size_t>(out - places.sequence - 1));
+      write_unsigned(places.sequence, ordinal);
       out += more;
     }
   }
@@ -292,9 +284,9 @@ bool Normalizer::normalize(std::uint32_t route_index, const EventHeader& header,
   } else {
     route.symbols.state(symbol).highest = highest;
   }
-  batch.buffer_.resize(start + size);
   batch.entries_.push_back({route_index, static_cast<std::uint32_t>(route.prefix.size()),
-                            static_cast<std::uint32_t>(header.symbol.size()), start, size});
+                            static_cast<std::uint32_t>(header.symbol.size()), batch.size_, size});
+  batch.size_ += size;
   return true;
 }
 

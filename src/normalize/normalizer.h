@@ -4,6 +4,7 @@
 // appends one message to a batch. No allocation per event once its tables have grown; one instance per thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -43,18 +44,25 @@ class EventBatch {
     std::size_t value_offset = 0, value_size = 0;
   };
   void clear() {
-    buffer_.clear();
+    size_ = 0;
     entries_.clear();
   }
   std::size_t size() const { return entries_.size(); }
-  std::size_t bytes() const { return buffer_.size(); }
+  std::size_t bytes() const { return size_; }
   std::span<const Entry> entries() const { return entries_; }
   std::string_view key(const Entry& e) const { return value(e).substr(e.key_offset, e.key_size); }
   std::string_view value(const Entry& e) const { return {buffer_.data() + e.value_offset, e.value_size}; }
 
  private:
   friend class Normalizer;
-  ByteBuffer buffer_;           // envelopes back to back
+  // Where the next envelope goes; `bytes` can be written there.
+  char* room(std::size_t bytes) {
+    if (buffer_.size() - size_ < bytes) [[unlikely]] buffer_.resize(std::max(size_ + bytes, 2 * buffer_.size()));
+    return buffer_.data() + size_;
+  }
+
+  ByteBuffer buffer_;     // envelopes back to back, and room behind them
+  std::size_t size_ = 0;  // of the envelopes
   std::vector<Entry> entries_;
 };
 
