@@ -42,14 +42,6 @@ template <std::size_t N, std::size_t M>
   return q;
 }
 
-const char* take_source(const char* p, EventTimeSource& source) {
-  switch (*p) {
-    case 'v': source = EventTimeSource::kVenue; return take(p, "venue");
-    case 'r': source = EventTimeSource::kReceipt; return take(p, "receipt");
-    default: source = EventTimeSource::kGateway; return take(p, "gateway");
-  }
-}
-
 const char* take_quality(Cursor& cursor, const char* p, Quality& quality) {
   for (int count = 0; count < 16; ++count) {
     p = cursor.ready(p);
@@ -71,21 +63,7 @@ const char* take_quality(Cursor& cursor, const char* p, Quality& quality) {
 const char* take_symbol(Cursor& cursor, const char* p, std::string_view& symbol) {
   const char* const start = cursor.original(p);
 #if defined(__AVX2__)
-  // Allowed are the characters whose bit (by their high half) is set in the row of their low half.
-  constexpr auto row = [](std::string_view chars) {
-    int bits = 0;
-    for (const char c : chars) bits |= 1 << ((c >> 4) - 2);
-    return static_cast<char>(bits);
-  };
-  const __m256i rows = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-      row(" 0@Pp"), row("!1AQaq"), row("2BRbr"), row("#3CScs"), row("$4DTdt"), row("5EUeu"), row("&6FVfv"), row("7GWgw"),
-      row("8HXhx"), row("9IYiy"), row("*:JZjz"), row("+Kk"), row("Ll"), row("-=Mm"), row(".N^n~"), row("/O_o")));
-  const __m256i bits = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 1, 2, 4, 8, 16, 32, 0, 0, 0, 0, 0, 0, 0, 0));
-  const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  const __m256i low_half = _mm256_set1_epi8(0x0F);
-  const __m256i allowed = _mm256_and_si256(_mm256_shuffle_epi8(rows, _mm256_and_si256(v, low_half)),
-                                           _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16(v, 4), low_half)));
-  const auto stops = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(allowed, _mm256_setzero_si256())));
+  const std::uint32_t stops = kSymbolChars.others(p);
   if (stops != 0) [[likely]] {
     const auto n = static_cast<unsigned>(std::countr_zero(stops));
     symbol = {start, n};
@@ -195,7 +173,7 @@ bool EventReader::Impl::read_fast(std::string_view bytes, Event& event) {
   return hash64(e.payload) == e.checksum;
 }
 
-EventReader::Impl::Impl(const Registry& r) : registry(r), plans(r) { add_envelope_keys(keys); }
+EventReader::Impl::Impl(const Registry& r) : registry(r), plans(r) {}
 
 EventReader::EventReader(const Registry& registry) : impl_(std::make_unique<Impl>(registry)) {}
 EventReader::~EventReader() = default;

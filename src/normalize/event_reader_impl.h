@@ -114,27 +114,101 @@ struct Stencil {
   }
 };
 
+// A set of printable ASCII characters, looked up 32 at a time: a character is allowed when the bit of its high half is set
+// in the row of its low half.
+class CharSet {
+ public:
+  explicit constexpr CharSet(std::string_view chars) {
+    for (const char c : chars) rows_[c & 15] = static_cast<char>(rows_[c & 15] | 1 << ((c >> 4) - 2));
+  }
+#if defined(__AVX2__)
+  // A bit for each of the 32 characters at `p` that is not allowed.
+  std::uint32_t others(const char* p) const {
+    const auto rows = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(rows_)));
+    const __m256i bits = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 1, 2, 4, 8, 16, 32, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i low_half = _mm256_set1_epi8(0x0F);
+    const __m256i allowed = _mm256_and_si256(_mm256_shuffle_epi8(rows, _mm256_and_si256(v, low_half)),
+                                             _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16(v, 4), low_half)));
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(allowed, _mm256_setzero_si256())));
+  }
+#endif
+
+ private:
+  alignas(16) char rows_[16] = {};
+};
+inline constexpr CharSet kNameChars("abcdefghijklmnopqrstuvwxyz0123456789_-");
+inline constexpr CharSet kSourceChars("abcdefghijklmnopqrstuvwxyz0123456789_-.");
+inline constexpr CharSet kSymbolChars("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._:/+=^#$@&*!~-");
+
+#if defined(__AVX2__)
+// `text`, of at most 32 bytes, is `value`; 32 bytes can be read there, and zeros stand behind the value.
+inline bool same_text(const char* text, std::size_t size, const char (&value)[32], std::size_t value_size) {
+  const __m256i equal = _mm256_cmpeq_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(text)),
+                                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(value)));
+  const auto others = ~static_cast<std::uint32_t>(_mm256_movemask_epi8(equal));
+  return size == value_size && (others & ((std::uint64_t{1} << size) - 1)) == 0;
+}
+#endif
+
 // Plans by schema_ref without a tree search; a slot for each hash.
 class PlanCache {
  public:
   explicit PlanCache(const Registry& registry) : registry_(registry) {}
 
-  const Plan* find(std::string_view schema_ref) {  // null when unknown
-    std::shared_ptr<const Plan>& slot = slots_[hash64(schema_ref) % slots_.size()];
-    if (!slot || slot->schema_ref() != schema_ref) {
+  // Null when there is none of these two names. A message has them: its bytes before their ends can
+  // be read, and 32 behind their begins.
+  const Plan* find(std::string_view schema_ref, std::string_view event_type) {
+    if (schema_ref.empty()) return nullptr;
+    std::uint64_t words[2];
+    std::memcpy(words, schema_ref.data() + schema_ref.size() - sizeof words, sizeof words);
+    Slot& slot = slots_[((words[0] * 0x9E3779B97F4A7C15ull) ^ words[1]) * 0xC2B2AE3D27D4EB4Full >> 56];
+#if defined(__AVX2__)
+    if (same_text(schema_ref.data(), schema_ref.size(), slot.schema_ref, slot.schema_ref_size) &&
+        same_text(event_type.data(), event_type.size(), slot.event_type, slot.event_type_size)) [[likely]] {
+      return slot.plan.get();
+    }
+#endif
+    if (!slot.plan || slot.plan->schema_ref() != schema_ref) {
       auto plan = registry_.by_ref(schema_ref);
       if (!plan) return nullptr;
-      slot = std::move(plan);
+      slot = Slot(std::move(plan));
     }
-    return slot.get();
+    return slot.plan->event_type() == event_type ? slot.plan.get() : nullptr;
   }
 
  private:
+  struct Slot {
+    char schema_ref[32] = {};
+    char event_type[32] = {};
+    std::size_t schema_ref_size = SIZE_MAX;  // SIZE_MAX: does not fit
+    std::size_t event_type_size = SIZE_MAX;
+    std::shared_ptr<const Plan> plan;
+
+    Slot() = default;
+    explicit Slot(std::shared_ptr<const Plan> p) : plan(std::move(p)) {
+      if (plan->schema_ref().size() > sizeof schema_ref || plan->event_type().size() > sizeof event_type) return;
+      schema_ref_size = plan->schema_ref().copy(schema_ref, sizeof schema_ref);
+      event_type_size = plan->event_type().copy(event_type, sizeof event_type);
+    }
+  };
+
   const Registry& registry_;
-  std::array<std::shared_ptr<const Plan>, 64> slots_;
+  std::array<Slot, 256> slots_;
 };
 
-void add_envelope_keys(TextMap& keys);
+// From behind the opening quote to the closing one; null when it is no source of an event's time.
+inline const char* take_source(const char* p, EventTimeSource& source) {
+  const auto take = [&]<std::size_t N>(const char (&text)[N], EventTimeSource which) {
+    source = which;
+    return scan::literal(p, text) ? p + N - 1 : nullptr;
+  };
+  switch (*p) {
+    case 'v': return take("venue", EventTimeSource::kVenue);
+    case 'r': return take("receipt", EventTimeSource::kReceipt);
+    default: return take("gateway", EventTimeSource::kGateway);
+  }
+}
 
 struct EventReader::Impl {
   explicit Impl(const Registry& r);
@@ -149,7 +223,6 @@ struct EventReader::Impl {
   Repeats types{kTypeOffset};  // {"v":1,"event_type":...,"schema_ref":...,"source_id":"
   Repeats sources{0};          // sim.us1","realm":...,"region":...,"symbol":"
   PlanCache plans;
-  TextMap keys;  // of the envelope, in the order of EnvelopeKey
   Stencil event_stencil;
   Stencil ingest_stencil;
   Stencil watermark_stencil;

@@ -1,4 +1,9 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -7,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "normalize/normalizer.h"
+#include "schema/json.h"
 #include "schema/random_rows.h"
 #include "schema/registry.h"
 
@@ -221,6 +227,124 @@ TEST_F(EventReaderTest, ReadsBackWhatTheNormalizerWritesForEveryBuiltinPlan) {
       }
     }
   }
+}
+
+// The members in another order with white space of one of four styles around them; nested objects, too. `mutate` may change a
+// payload's bytes before their checksum is taken.
+class Rewriter {
+ public:
+  Rewriter(Random& random, int style) : random_(random), style_(style) {}
+
+  std::string rewrite(const std::string& text, const std::function<void(std::string&)>& mutate) {
+    std::string error;
+    EXPECT_TRUE(tree_.parse(text, error)) << error;
+    payload_ = object(*tree_.member(tree_.root(), "payload"), 1);
+    mutate(payload_);
+    return object(tree_.root(), 0);
+  }
+
+ private:
+  std::string space(int depth) const {
+    static constexpr const char* kBreaks[] = {"", "\n", "\r\n", " \t"};
+    return kBreaks[style_] + std::string(static_cast<std::size_t>(style_ == 0 ? 0 : 2 * depth), ' ');
+  }
+  std::string object(const JsonValue& value, int depth) {
+    std::vector<const JsonValue*> members;
+    for (const JsonValue* item = tree_.first(value); item != nullptr; item = tree_.next(*item)) members.push_back(item);
+    std::shuffle(members.begin(), members.end(), random_);
+    static constexpr const char* kColons[] = {":", ": ", " : ", "\t:"};
+    std::string out = "{";
+    for (const JsonValue* member : members) {
+      if (member != members.front()) out += style_ == 3 ? " ," : ",";
+      out += space(depth + 1) + "\"" + std::string(member->key) + "\"" + kColons[style_];
+      if (depth == 0 && member->key == "payload") out += payload_;
+      else if (depth == 0 && member->key == "checksum") out += "\"" + checksum_of(payload_) + "\"";
+      else tree_.write(*member, out);
+    }
+    return out + space(depth) + "}";
+  }
+
+  Random& random_;
+  int style_;
+  JsonTree tree_;
+  std::string payload_;
+};
+
+TEST_F(EventReaderTest, FastAndGeneralAgreeOnMutatedBytesInAnyOrder) {
+  const std::uint64_t seed = 7;
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  RandomRows rows(seed, false);
+  Random& random = rows.random();
+  Normalizer normalizer({.source_id = "sim.us1"});
+  constexpr std::string_view kAlphabet = "{}[]\",:.-0 \n\x01\x0b\x1f";
+  const auto mutate = [&](std::string& text) {
+    const std::size_t at = random.below(text.size());
+    const char c = kAlphabet[random.below(kAlphabet.size())];
+    switch (random.below(4)) {
+      case 0: text[at] = c; break;
+      case 1: text.insert(at, 1, c); break;
+      case 2: text.erase(at, 1); break;
+      default: text.insert(at, text.substr(random.below(text.size()), random.below(40)));
+    }
+  };
+  EventBatch batch;
+  Event fast;
+  Event general;
+  Violation violation;
+  for (const auto& plan : registry_.all()) {
+    const std::uint32_t route = normalizer.add_route(plan);
+    Row row;
+    for (int i = 0; i < 400; ++i) {
+      rows.fill(*plan, row);
+      batch.clear();
+      EventHeader header{"BTC-USD", kNoon + i};
+      if (i % 5 == 0) header.quality = Quality::kSnapshot | Quality::kGap;
+      ASSERT_TRUE(normalizer.normalize(route, header, row, kNoon, batch, violation));
+      const std::string text(batch.value(batch.entries()[0]));
+      std::string other = Rewriter(random, i / 4 % 4).rewrite(text, [&](std::string& payload) {
+        if (i % 4 == 1) mutate(payload);
+      });
+      if (i % 4 == 0) {
+        ASSERT_TRUE(reader_.read(other, fast, violation)) << other << violation.path << violation.message;
+      }
+      expect_agreement(other, fast, general);
+      if (i % 4 < 2) continue;
+      mutate(other);
+      expect_agreement(other, fast, general);
+    }
+  }
+}
+
+// Whatever stands behind a message, and be it nothing at all, is no part of it.
+TEST_F(EventReaderTest, ReadsMessagesAtTheEndOfMemory) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* const memory = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  char* const begin = static_cast<char*>(memory);
+  ASSERT_EQ(mprotect(begin + page, page, PROT_NONE), 0);
+  std::vector<std::string> order = kOrder;
+  std::reverse(order.begin(), order.end());
+  std::string text = join(fields(), order);
+  text.insert(1, "\n  ");
+  const std::vector<std::string> ends = {"", " ", std::string(40, ' ')};
+  Event fast;
+  Event general;
+  for (const char filler : {' ', '"', '}', '\\', '\xff'}) {
+    std::memset(begin, filler, page);
+    for (const std::string& end : ends) {
+      for (std::size_t behind = 0; behind < 150; ++behind) {
+        const std::string message = text + end;
+        char* const at = begin + page - behind - message.size();
+        std::memcpy(at, message.data(), message.size());
+        Violation violation;
+        EXPECT_TRUE(reader_.read({at, message.size()}, fast, violation)) << behind << violation.message;
+        EXPECT_FALSE(reader_.read({at, text.size() - 1}, general, violation));
+        EXPECT_EQ(fast.envelope.payload.data(), at + message.find(R"({"bid")"));
+        std::memset(at, filler, message.size());
+      }
+    }
+  }
+  munmap(memory, 2 * page);
 }
 
 TEST_F(EventReaderTest, FastAndGeneralAgreeOnMutatedBytes) {

@@ -290,7 +290,10 @@ Status Compiler::column(PlanRules& plan, const Node::Property& property) {
   rule.written_key = "," + quoted;
   plan.keys_bytes += rule.written_key.size();
   if (rule.type == ColumnType::kText || rule.type == ColumnType::kArray) plan.variable.push_back(static_cast<std::uint32_t>(plan.rules.size()));
-  if (rule.required) plan.required.push_back(static_cast<std::uint32_t>(plan.columns.size()));
+  if (rule.required) {
+    plan.required.push_back(static_cast<std::uint32_t>(plan.columns.size()));
+    if (plan.columns.size() < 64) plan.required_columns |= std::uint64_t{1} << plan.columns.size();
+  }
   plan.columns.push_back(std::move(column));
   plan.rules.push_back(std::move(rule));
   return {};
@@ -346,6 +349,7 @@ Step step_of(const ColumnRule& rule) {
       step.low = static_cast<std::int64_t>(std::min<std::uint64_t>(scalar.min_length, INT64_MAX));
       step.high = static_cast<std::int64_t>(std::min<std::uint64_t>(scalar.max_length, INT64_MAX));
       break;
+    case ColumnType::kArray: step.op = Step::Op::kArray; break;
     default: step.op = Step::Op::kOther;
   }
   return step;

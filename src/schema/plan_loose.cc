@@ -6,63 +6,80 @@ namespace {
 
 using scan::QuotedText;
 
-// One pass over one payload. Every function returns the position behind what it read, null when the general way must decide.
+// Reads one payload: first every value is found, then they are read in the order of the plan, which a processor can foresee
+// whatever order the keys have. Null and false: the general way must decide.
 class LooseScanner {
  public:
-  LooseScanner(QuotedText& text, std::size_t mark, Row& row, scan::DateCache& dates)
-      : text_(text), mark_(mark), row_(row), values_(row.values().data()), dates_(dates) {}
+  static constexpr std::size_t kColumnsMax = 64;
 
-  std::size_t mark() const { return mark_; }
+  LooseScanner(const PlanRules& plan, QuotedText& text, int depth, Row& row, scan::DateCache& dates)
+      : plan_(plan), text_(text), depth_(depth), row_(row), values_(row.values().data()), dates_(dates) {}
 
-  const char* object(const PlanRules& plan, const char* p) {
-    if (*p != '{') return nullptr;
-    p = text_.skip_space(p + 1);
-    if (*p != '}') {
-      std::size_t next = 0;  // the column that is expected
-      for (;;) {
-        const std::size_t column = key(plan, p, next);
-        if (column == TextMap::kNone || values_[column].kind != Kind::kAbsent) return nullptr;
-        p = text_.skip_space(p);
-        if (*p != ':') return nullptr;
-        p = value(plan.steps[column], text_.skip_space(p + 1), column);
-        if (p == nullptr) return nullptr;
-        next = column + 1;
-        p = text_.skip_space(p);
-        if (*p != ',') break;
-        p = text_.skip_space(p + 1);
-      }
-      if (*p != '}') return nullptr;
-    }
-    for (const std::uint32_t i : plan.required) {
-      if (values_[i].kind == Kind::kAbsent) return nullptr;
-    }
-    return p + 1;
+  // The object between two braces that follow each other.
+  bool object(const QuotedText::Brace& open, const QuotedText::Brace& close) {
+    if (plan_.steps.size() > kColumnsMax || *open.at != '{' || *close.at != '}') return false;
+    const char* const first = text_.skip_space(open.at + 1);
+    if (open.mark == close.mark) return first == close.at && plan_.required.empty();
+    close_ = close.at;
+    return first == text_.quote(open.mark) && find(open.mark, close.mark) &&
+           (seen_ & plan_.required_columns) == plan_.required_columns && read();
   }
 
  private:
-  // The column of the key at `p`, which moves behind the key.
-  std::size_t key(const PlanRules& plan, const char*& p, std::size_t next) {
-    const char* const open = text_.quote(mark_);
-    const char* const close = text_.quote(mark_ + 1);
-    if (p != open || *p != '"') return TextMap::kNone;
-    mark_ += 2;
-    p = close + 1;
-    const auto size = static_cast<std::size_t>(close - open) - 1;
-    if (next < plan.steps.size() && plan.steps[next].key_size == size + 4 && plan.steps[next].matches_quote(open)) return next;
-    return plan.keys.find_readable(open + 1, size);
+  // A value that a string's quotes enclose, or which has no quotes; its end is known only when it is read.
+  struct Found {
+    const char* begin;
+    const char* close;  // the closing quote, if it is a string
+    const char* next;   // the next member's key
+  };
+
+  // The members whose quotes begin at `mark`; arrays, which may have any number of quotes, are read at once.
+  bool find(std::size_t mark, std::size_t end) {
+    do {
+      const char* const open = text_.quote(mark);
+      const char* const close = text_.quote(mark + 1);
+      const std::size_t column = plan_.keys.find_readable(open + 1, static_cast<std::size_t>(close - open) - 1);
+      if (column == TextMap::kNone || (seen_ >> column & 1) != 0) return false;
+      seen_ |= std::uint64_t{1} << column;
+      const char* p = text_.skip_space(close + 1);
+      if (*p != ':') return false;
+      p = text_.skip_space(p + 1);
+      if (plan_.steps[column].op == Step::Op::kArray) [[unlikely]] {
+        mark_ = mark + 2;
+        p = array(*plan_.steps[column].rule, p, values_[column]);
+        mark = mark_;
+        if (p == nullptr || !behind(p, text_.quote(mark))) return false;
+        continue;
+      }
+      scalars_ |= std::uint64_t{1} << column;
+      const std::size_t next = mark + 2 + (*p == '"' ? 2 : 0);
+      found_[column] = {p, text_.quote(mark + 3), text_.quote(next)};
+      mark = next;
+    } while (mark < end);
+    return true;
   }
 
-  const char* string(const char* p, Value& out) {
-    if (*p != '"' || p != text_.quote(mark_)) return nullptr;
-    const char* const close = text_.quote(mark_ + 1);
-    mark_ += 2;
+  bool read() {
+    for (std::uint64_t left = scalars_; left != 0; left &= left - 1) {
+      const auto column = static_cast<std::size_t>(std::countr_zero(left));
+      const Found& found = found_[column];
+      const char* const end = value(plan_.steps[column], found.begin, found.close, values_[column]);
+      if (end == nullptr || !behind(end, found.next)) return false;
+    }
+    return true;
+  }
+
+  bool behind(const char* p, const char* next) const { return text_.behind(p, next, close_, depth_); }
+
+  const char* string(const char* p, const char* close, Value& out) const {
+    if (*p != '"') return nullptr;
     out.text = text_.original(p + 1);
     out.size = static_cast<std::uint32_t>(close - p - 1);
     out.kind = Kind::kText;
     return close + 1;
   }
 
-  const char* scalar(const ScalarRule& rule, const char* p, Value& out) {
+  const char* scalar(const ScalarRule& rule, const char* p, const char* close, Value& out) {
     const char* end = nullptr;
     switch (rule.type) {
       case ColumnType::kDecimal:
@@ -73,10 +90,10 @@ class LooseScanner {
         end = scan::scan_integer(p, out.integer);
         out.kind = Kind::kInteger;
         break;
-      case ColumnType::kText: end = string(p, out); break;
+      case ColumnType::kText: end = string(p, close, out); break;
       case ColumnType::kTime: {
         Value quoted;
-        end = string(p, quoted);
+        end = string(p, close, quoted);
         if (end == nullptr) break;
         if (quoted.size != Timestamp::kTextSize || !scan::scan_time(p + 1, dates_, out.integer)) return nullptr;
         out.kind = Kind::kTime;
@@ -101,8 +118,7 @@ class LooseScanner {
     return rule.broken(out, text_.ascii()) == nullptr ? end : nullptr;
   }
 
-  const char* value(const Step& step, const char* p, std::size_t column) {
-    Value& out = values_[column];
+  const char* value(const Step& step, const char* p, const char* close, Value& out) {
     switch (step.op) {
       case Step::Op::kDecimal: {
         const char* const end = scan::scan_decimal(p, out.integer, out.exponent);
@@ -110,32 +126,36 @@ class LooseScanner {
         out.kind = Kind::kDecimal;
         return end;
       }
+      case Step::Op::kInteger: {
+        const char* const end = scan::scan_integer(p, out.integer);
+        if (end == nullptr || out.integer < step.low || out.integer > step.high || step.deep) break;
+        out.kind = Kind::kInteger;
+        return end;
+      }
       case Step::Op::kChoice: {
         if (*p != '"' || !text_.ascii()) break;
-        const char* const end = string(p, out);
-        if (end == nullptr || out.size < step.low || out.size > step.high) return nullptr;
+        const char* const end = string(p, close, out);
+        if (out.size < step.low || out.size > step.high) return nullptr;
         return step.rule->scalar.texts.find_readable(p + 1, out.size) != TextMap::kNone ? end : nullptr;
       }
       case Step::Op::kText: {
         if (*p != '"' || step.deep || !text_.ascii()) break;
-        const char* const end = string(p, out);
-        return end != nullptr && out.size >= step.low && out.size <= step.high ? end : nullptr;
+        const char* const end = string(p, close, out);
+        return out.size >= step.low && out.size <= step.high ? end : nullptr;
       }
       default: break;
     }
-    return step.rule->type == ColumnType::kArray ? array(*step.rule, p, column) : scalar(step.rule->scalar, p, out);
+    return scalar(step.rule->scalar, p, close, out);
   }
 
-  const char* array(const ColumnRule& rule, const char* p, std::size_t column) {
-    Value& out = values_[column];
+  const char* array(const ColumnRule& rule, const char* p, Value& out) {
     if (*p != '[') return rule.nullable && scan::literal(p, "null") ? (out = Value::null(), p + 4) : nullptr;
-    std::vector<Value>& elements = row_.element_buffer();
-    const std::size_t first = elements.size();
+    const std::size_t first = row_.element_buffer().size();
     std::uint64_t count = 0;
     p = text_.skip_space(p + 1);
     if (*p != ']') {
       for (;;) {
-        p = rule.tuples ? tuple(rule, p) : scalar(rule.scalar, p, elements.emplace_back());
+        p = rule.tuples ? tuple(rule, p) : element(rule.scalar, p);
         if (p == nullptr) return nullptr;
         ++count;
         p = text_.skip_space(p);
@@ -154,7 +174,7 @@ class LooseScanner {
   const char* tuple(const ColumnRule& rule, const char* p) {
     if (*p != '[') return nullptr;
     for (std::uint32_t i = 0;;) {
-      p = scalar(rule.scalar, text_.skip_space(p + 1), row_.element_buffer().emplace_back());
+      p = element(rule.scalar, text_.skip_space(p + 1));
       if (p == nullptr) return nullptr;
       p = text_.skip_space(p);
       if (++i == rule.arity) break;
@@ -163,21 +183,30 @@ class LooseScanner {
     return *p == ']' ? p + 1 : nullptr;
   }
 
+  const char* element(const ScalarRule& rule, const char* p) {
+    const char* const close = text_.quote(mark_ + 1);
+    mark_ += *p == '"' ? 2 : 0;
+    return scalar(rule, p, close, row_.element_buffer().emplace_back());
+  }
+
+  const PlanRules& plan_;
   QuotedText& text_;
-  std::size_t mark_;
+  int depth_;
   Row& row_;
   Value* values_;
   scan::DateCache& dates_;
+  const char* close_ = nullptr;  // the object's closing brace
+  std::size_t mark_ = 0;         // within an array: the next quote
+  std::uint64_t seen_ = 0;       // columns
+  std::uint64_t scalars_ = 0;    // those of them that were found and not yet read
+  Found found_[kColumnsMax];     // of them
 };
 
 }  // namespace
 
-const char* PlanAccess::scan_loose(const PlanRules& plan, QuotedText& text, const char* p, std::size_t& mark, Row& row,
-                                   scan::DateCache& dates) {
-  LooseScanner scanner(text, mark, row, dates);
-  p = scanner.object(plan, p);
-  mark = scanner.mark();
-  return p;
+bool PlanAccess::scan_loose(const PlanRules& plan, QuotedText& text, int depth, const QuotedText::Brace& open,
+                            const QuotedText::Brace& close, Row& row, scan::DateCache& dates) {
+  return LooseScanner(plan, text, depth, row, dates).object(open, close);
 }
 
 }  // namespace utp

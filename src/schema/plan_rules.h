@@ -137,7 +137,7 @@ struct ColumnRule {
 
 // The scanner's view of a column, one cache line.
 struct alignas(64) Step {
-  enum class Op : std::uint8_t { kDecimal, kInteger, kText, kChoice, kOther };
+  enum class Op : std::uint8_t { kDecimal, kInteger, kText, kChoice, kArray, kOther };
   static constexpr std::size_t kKeyBytes = 32;
 
   char key[kKeyBytes];      // ,"name": (the first bytes of it)
@@ -161,16 +161,6 @@ struct alignas(64) Step {
 #endif
   }
   bool matches_long(const char* p) const;
-  // From the key's opening quote; false for what matches() says and for long keys.
-  bool matches_quote(const char* p) const {
-#if defined(__AVX2__)
-    const __m256i equal = _mm256_cmpeq_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
-                                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(key + 1)));
-    return (~static_cast<std::uint32_t>(_mm256_movemask_epi8(equal)) & (mask >> 1)) == 0 && !long_key;
-#else
-    return std::memcmp(p, rule->written_key.data() + 1, key_size - 1u) == 0;
-#endif
-  }
 };
 static_assert(sizeof(Step) == 64);
 
@@ -189,6 +179,7 @@ struct PlanRules {
   std::vector<Step> steps;  // of the rules, which stay where they are
   TextMap keys;             // a column's place by its name
   std::vector<std::uint32_t> required;
+  std::uint64_t required_columns = 0;  // the same as bits, of the first 64
   std::size_t keys_bytes = 2;  // braces, keys and commas
   std::vector<std::uint32_t> variable;  // columns whose size has no bound: texts and arrays
 };
@@ -205,9 +196,10 @@ struct PlanAccess {
   static const PlanRules& impl(const Plan& plan) { return *plan.impl_; }
   // From '{' to behind '}'. The row must have been reset. Null: the general way must decide.
   static const char* scan(const PlanRules& plan, scan::Cursor& cursor, const char* p, Row& row, scan::DateCache& dates);
-  // The same for keys in any order and white space anywhere. `mark`: the first quotation mark behind `p`; moves on.
-  static const char* scan_loose(const PlanRules& plan, scan::QuotedText& text, const char* p, std::size_t& mark, Row& row,
-                                scan::DateCache& dates);
+  // The same for keys in any order and white space anywhere, between two braces that follow each other. `depth`: 1 for the
+  // payload of an envelope.
+  static bool scan_loose(const PlanRules& plan, scan::QuotedText& text, int depth, const scan::QuotedText::Brace& open,
+                         const scan::QuotedText::Brace& close, Row& row, scan::DateCache& dates);
   // The general way from an object of a tree. The row must have been reset.
   static bool read_tree(const PlanRules& plan, const JsonTree& tree, const JsonValue& payload, Row& row, Violation& violation);
   // Bytes that write() cannot exceed.

@@ -203,9 +203,10 @@ bool Plan::read_fast(std::string_view json, Row& row) const {
   thread_local scan::QuotedText text;
   if (!text.load(json)) return false;
   row.reset(*this);
-  std::size_t mark = 0;
-  end = PlanAccess::scan_loose(*impl_, text, text.skip_space(text.begin()), mark, row, dates);
-  return end != nullptr && text.skip_space(end) == text.end();
+  const auto open = text.next_brace(text.begin());
+  const auto close = text.next_brace(open.at + 1);
+  return close.at < text.end() && close.at == text.last() && text.skip_space(text.begin()) == open.at &&
+         PlanAccess::scan_loose(*impl_, text, 0, open, close, row, dates);
 }
 
 }  // namespace utp

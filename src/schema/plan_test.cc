@@ -257,6 +257,27 @@ TEST(Plan, MayHaveNoColumns) {
   EXPECT_FALSE(plan->read(R"({"a":1})", row, violation));
 }
 
+// Keys in any order are kept track of in 64 bits: at, below and above that many columns.
+TEST(Plan, ReadsManyColumnsInAnyOrder) {
+  for (const int columns : {63, 64, 65, 100}) {
+    std::string properties;
+    std::string text;
+    for (int i = 0; i < columns; ++i) {
+      properties += (i > 0 ? ",\"c" : "\"c") + std::to_string(i) + R"(":{"type":"integer"})";
+      text += (i > 0 ? ", \"c" : "\"c") + std::to_string(columns - 1 - i) + "\" : " + std::to_string(i);
+    }
+    const std::string last = "\"c" + std::to_string(columns - 1) + "\"";
+    const auto plan = plan_of(properties, last);
+    Row row;
+    Violation violation;
+    ASSERT_TRUE(plan->read("{ " + text + " }", row, violation)) << columns << violation.message;
+    for (int i = 0; i < columns; ++i) EXPECT_EQ(row[static_cast<std::size_t>(i)].as_integer(), columns - 1 - i);
+    EXPECT_FALSE(plan->read("{ " + text + ", \"c0\":1}", row, violation)) << columns;
+    EXPECT_FALSE(plan->read("{ " + text.substr(text.find(',') + 1) + " }", row, violation)) << columns;
+    EXPECT_EQ(violation.code + violation.path, "required/c" + std::to_string(columns - 1));
+  }
+}
+
 TEST(Plan, AsksForTheLengthOfAChoice) {
   const auto plan = plan_of(R"("kind":{"type":"string","enum":["sell","a","é"],"maxLength":3,"minLength":2})");
   Row row;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "schema/quoted.h"
@@ -6,7 +7,16 @@
 namespace utp::scan {
 namespace {
 
-constexpr std::size_t kBlock = 64;
+constexpr std::size_t kBlock = QuotedText::kBlock;
+constexpr int kAtOnce = 4;  // quotation marks
+
+#if defined(__AVX2__)
+constexpr auto kOnes = [] {  // then as many zeros
+  std::array<char, 2 * kBlock> bytes{};
+  std::fill_n(bytes.begin(), kBlock, static_cast<char>(-1));
+  return bytes;
+}();
+#endif
 
 // Bits 0, 0^1, 0^1^2, ...: from an opening quote up to before the closing one.
 std::uint64_t prefix_xor(std::uint64_t bits) {
@@ -19,36 +29,57 @@ std::uint64_t prefix_xor(std::uint64_t bits) {
 #endif
 }
 
-struct Block {
+struct Classes {
   std::uint64_t quotes = 0;
+  std::uint64_t braces = 0;
   std::uint64_t controls = 0;  // below 0x20
-  bool escapes = false;
-  bool ascii = true;
 };
 
-Block classify(const char* p) {
-  Block block;
+// What is asked of a text as a whole.
+struct Whole {
 #if defined(__AVX2__)
-  const auto half = [&](const char* q, int shift) {
-    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q));
-    const auto bits = [shift](__m256i mask) {
-      return static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(mask))) << shift;
+  __m256i escape_bytes = _mm256_setzero_si256();
+  __m256i all_bytes = _mm256_setzero_si256();
+  bool escapes() const { return _mm256_testz_si256(escape_bytes, escape_bytes) == 0; }
+  bool ascii() const { return _mm256_movemask_epi8(all_bytes) == 0; }
+#else
+  bool escape_bytes = false;
+  unsigned char all_bytes = 0;
+  bool escapes() const { return escape_bytes; }
+  bool ascii() const { return all_bytes < 0x80; }
+#endif
+};
+
+// The first `left` bytes of a block that reaches behind the text; zeros stand for the others.
+template <bool kLast>
+[[gnu::always_inline]] inline Classes classify(const char* p, [[maybe_unused]] std::size_t left, Whole& whole) {
+  Classes block;
+#if defined(__AVX2__)
+  const auto half = [&](std::size_t at) {
+    __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + at));
+    if constexpr (kLast) {
+      v = _mm256_and_si256(v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kOnes.data() + kBlock - left + at)));
+    }
+    const auto bits = [at](__m256i mask) {
+      return static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(mask))) << at;
     };
-    const __m256i escape = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\'));
     block.quotes |= bits(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('"')));
+    const __m256i open = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('{'));
+    block.braces |= bits(_mm256_or_si256(open, _mm256_cmpeq_epi8(v, _mm256_set1_epi8('}'))));
     block.controls |= bits(_mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1F)), v));
-    block.escapes |= _mm256_testz_si256(escape, escape) == 0;
-    block.ascii &= _mm256_movemask_epi8(v) == 0;
+    whole.escape_bytes = _mm256_or_si256(whole.escape_bytes, _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\')));
+    whole.all_bytes = _mm256_or_si256(whole.all_bytes, v);
   };
-  half(p, 0);
-  half(p + 32, 32);
+  half(0);
+  half(32);
 #else
   for (std::size_t i = 0; i < kBlock; ++i) {
-    const auto c = static_cast<unsigned char>(p[i]);
+    const auto c = static_cast<unsigned char>(kLast && i >= left ? 0 : p[i]);
     block.quotes |= std::uint64_t{c == '"'} << i;
+    block.braces |= std::uint64_t{c == '{' || c == '}'} << i;
     block.controls |= std::uint64_t{c < 0x20} << i;
-    block.escapes |= c == '\\';
-    block.ascii &= c < 0x80;
+    whole.escape_bytes |= c == '\\';
+    whole.all_bytes |= c;
   }
 #endif
   return block;
@@ -57,57 +88,53 @@ Block classify(const char* p) {
 }  // namespace
 
 bool QuotedText::load(std::string_view json) {
-  if (json.size() + kPadding > capacity_) {
-    capacity_ = std::max<std::size_t>(4096, (json.size() + kPadding) * 2);
-    buffer_ = std::make_unique<char[]>(capacity_);
-    quotes_ = std::make_unique<std::uint32_t[]>(capacity_ + kBlock);
-  }
-  if (!json.empty()) std::memcpy(buffer_.get(), json.data(), json.size());
-  std::memset(buffer_.get() + json.size(), 0, kPadding);
   size_ = json.size();
-  shift_ = json.data() - buffer_.get();
+  if (size_ + kSlack > capacity_) {
+    capacity_ = std::max<std::size_t>(4096, (size_ + kSlack) * 2);
+    copy_ = std::make_unique<char[]>(capacity_);
+    quotes_ = std::make_unique<std::uint32_t[]>(capacity_ + kBlock);
+    blocks_ = std::make_unique<Block[]>(capacity_ / kBlock + 1);
+  }
+  text_ = json.data();
+  if (size_ == 0 || !can_read_behind(end())) {
+    if (size_ != 0) std::memcpy(copy_.get(), text_, size_);
+    std::memset(copy_.get() + size_, 0, kSlack);
+    text_ = copy_.get();
+  }
+  shift_ = json.data() - text_;
 
   std::uint32_t* out = quotes_.get();
+  Block* blocks = blocks_.get();
   std::uint64_t carry = 0;  // all ones within a string that began in a block before
   std::uint64_t bad = 0;
-  bool escapes = false;
-  ascii_ = true;
-  for (std::size_t at = 0; at < size_; at += kBlock) {
-    const Block block = classify(buffer_.get() + at);
+  Whole whole;
+  const auto add = [&](const Classes& block, std::size_t at) {
     const std::uint64_t inside = prefix_xor(block.quotes) ^ carry;
     bad |= inside & block.controls;  // zeros behind the end as well: an open string
-    escapes |= block.escapes;
-    ascii_ &= block.ascii;
     carry = static_cast<std::uint64_t>(static_cast<std::int64_t>(inside) >> 63);
-    // Four at a time, more than there may be: what is too many is written over.
+    *blocks++ = {block.braces & ~inside, block.quotes, static_cast<std::size_t>(out - quotes_.get())};
+    // kAtOnce at a time, more than there may be: what is too many is written over.
     std::uint64_t bits = block.quotes;
     const int count = std::popcount(bits);
-    for (int i = 0; i < count; i += 4) {
-      for (int j = 0; j < 4; ++j) {
+    int i = 0;
+    do {
+      for (int j = 0; j < kAtOnce; ++j) {
         out[i + j] = static_cast<std::uint32_t>(at) + static_cast<std::uint32_t>(std::countr_zero(bits));
         bits &= bits - 1;
       }
-    }
+      i += kAtOnce;
+    } while (i < count);
     out += count;
-  }
+  };
+  std::size_t at = 0;
+  for (; at + kBlock <= size_; at += kBlock) add(classify<false>(text_ + at, kBlock, whole), at);
+  if (at < size_) add(classify<true>(text_ + at, size_ - at, whole), at);
   count_ = static_cast<std::size_t>(out - quotes_.get());
-  if (bad != 0 || carry != 0 || escapes) return false;
+  if (bad != 0 || carry != 0 || whole.escapes()) return false;
+  blocks_size_ = static_cast<std::size_t>(blocks - blocks_.get());
   for (int i = 0; i < 4; ++i) out[i] = static_cast<std::uint32_t>(size_);
+  ascii_ = whole.ascii();
   return ascii_ || valid_utf8(json);
-}
-
-const char* QuotedText::skip_space_slow(const char* p) {
-  const auto is_space = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
-  std::size_t run = 0;
-  while (run < 31 && is_space(p[run])) ++run;
-  if (run > 1 && run < 31) {
-    std::memcpy(indent_.text, p, run);
-    indent_.mask = (1u << run) - 1;
-    indent_.size = static_cast<std::uint32_t>(run);
-  }
-  p += run;
-  while (is_space(*p)) ++p;
-  return p;
 }
 
 }  // namespace utp::scan

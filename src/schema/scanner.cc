@@ -36,20 +36,6 @@ bool is_plain_ascii_long(std::string_view text) {
   return true;
 }
 
-namespace {
-
-// True when the kSlack bytes from `end` on are of the page that the byte before `end` is of.
-bool can_read_behind([[maybe_unused]] const char* end) {
-#if defined(UTP_SANITIZED)
-  return false;
-#else
-  constexpr std::uintptr_t kPage = 4096;  // the smallest there is
-  return (reinterpret_cast<std::uintptr_t>(end - 1) & (kPage - 1)) < kPage - Cursor::kSlack;
-#endif
-}
-
-}  // namespace
-
 const char* Cursor::leave_message(const char* p) {
   if (limit_ != end_) {
     if (can_read_behind(end_)) {

@@ -18,11 +18,22 @@
 
 namespace utp::scan {
 
+constexpr std::size_t kSlack = 128;  // bytes behind a message's end that are read together with it
+// True when the kSlack bytes from `end` on are of the page that the byte before `end` is of.
+inline bool can_read_behind([[maybe_unused]] const char* end) {
+#if defined(UTP_SANITIZED)
+  return false;
+#else
+  constexpr std::uintptr_t kPage = 4096;  // the smallest there is
+  return (reinterpret_cast<std::uintptr_t>(end - 1) & (kPage - 1)) < kPage - kSlack;
+#endif
+}
+
 // The bytes of a message. Positions are plain pointers, so that they stay in registers; every position goes through ready()
 // before more than a few bytes are read there.
 class Cursor {
  public:
-  static constexpr std::size_t kSlack = 128;
+  static constexpr std::size_t kSlack = scan::kSlack;
 
   explicit Cursor(std::string_view bytes) : end_(bytes.data() + bytes.size()) {
     if (bytes.size() >= kSlack) {
