@@ -26,7 +26,7 @@ struct SqliteStoreOptions {
   SqliteSynchronous synchronous = SqliteSynchronous::kFull;
   std::uint64_t cache_bytes_max = 32u << 20; // pages kept in memory; the hot end of the tables fits many times over
   std::uint64_t size_bytes_max = 0;          // of the database file; past it writes are kFull. 0 = the disk's limit
-  std::uint64_t wal_bytes_max = 64u << 20;   // what the write-ahead log is cut back to after a checkpoint
+  std::uint64_t wal_bytes_max = 64u << 20;   // what the write-ahead log is cut back to; a checkpoint is due at half of it
 };
 
 // Makes the file when it is not there. Errors name the path and the cure: kPermission (file or folder), kCorrupt (not a
