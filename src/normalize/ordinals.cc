@@ -10,6 +10,8 @@ Ordinals::Ordinals(std::size_t entries_max) {
   const std::size_t sets = std::bit_ceil(std::clamp<std::size_t>(entries_max / kWays, 1, std::size_t{1} << 20));
   sets_ = std::make_unique<Set[]>(sets);
   mask_ = sets - 1;
+  recorded_ = std::make_unique<std::uint64_t[]>(sets * kWays);
+  recorded_mask_ = sets * kWays - 1;
 }
 
 }  // namespace utp

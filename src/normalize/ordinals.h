@@ -40,11 +40,16 @@ class Ordinals {
     insert(set, print | 1);
     return 0;
   }
-  // Remembers a key that is not there yet as counted `count` times. Such keys are collected and entered many at once,
-  // so that the waits for memory overlap.
+  // Remembers a key that is not there yet as counted `count` times. Keys counted once are only written down, one behind the
+  // other, and entered when next() needs them: a stream in order never waits for memory.
   void record(const Key& key, std::uint64_t count) {
-    recorded_[recorded_size_++] = {hash_of(key), count < kCountMax ? count : kCountMax};
-    if (recorded_size_ == kRecordedMax) flush();
+    const std::uint64_t hash = hash_of(key);
+    if (count != 1) {
+      flush();  // the oldest go first
+      insert(sets_[hash & mask_].entries, (hash & ~kCountMax) | (count < kCountMax ? count : kCountMax));
+      return;
+    }
+    recorded_[recorded_end_++ & recorded_mask_] = hash;
   }
   std::uint64_t epoch() const { return epoch_; }
   void clear() { ++epoch_; }  // what was counted before has another hash
@@ -55,18 +60,15 @@ class Ordinals {
     std::uint64_t entries[kWays] = {};  // newest first; 40 bits of the hash, 24 of the count; 0 = empty
   };
 
-  struct Recorded {
-    std::uint64_t hash = 0;
-    std::uint64_t count = 0;
-  };
-  static constexpr std::size_t kRecordedMax = 128;
-
   void flush() {
-    for (std::size_t i = 0; i < recorded_size_; ++i) __builtin_prefetch(&sets_[recorded_[i].hash & mask_]);
-    for (std::size_t i = 0; i < recorded_size_; ++i) {
-      insert(sets_[recorded_[i].hash & mask_].entries, (recorded_[i].hash & ~kCountMax) | recorded_[i].count);
+    constexpr std::uint64_t kAhead = 16;
+    const std::uint64_t kept = recorded_mask_ + 1;
+    if (recorded_end_ - entered_ > kept) entered_ = recorded_end_ - kept;  // the oldest were written over
+    for (; entered_ != recorded_end_; ++entered_) {
+      __builtin_prefetch(&sets_[recorded_[(entered_ + kAhead) & recorded_mask_] & mask_]);
+      const std::uint64_t hash = recorded_[entered_ & recorded_mask_];
+      insert(sets_[hash & mask_].entries, (hash & ~kCountMax) | 1);
     }
-    recorded_size_ = 0;
   }
   static void insert(std::uint64_t* set, std::uint64_t entry) {
     std::uint64_t older[kWays - 1];
@@ -85,8 +87,10 @@ class Ordinals {
   std::unique_ptr<Set[]> sets_;
   std::uint64_t mask_ = 0;
   std::uint64_t epoch_ = 0;
-  std::size_t recorded_size_ = 0;
-  Recorded recorded_[kRecordedMax];
+  std::unique_ptr<std::uint64_t[]> recorded_;  // hashes, as many as there are entries; the oldest are written over
+  std::uint64_t recorded_mask_ = 0;
+  std::uint64_t recorded_end_ = 0;  // how many were ever recorded
+  std::uint64_t entered_ = 0;       // how many of them are in the sets, or gone
 };
 
 }  // namespace utp

@@ -44,6 +44,16 @@ TEST(Ordinals, RemembersTheRecentAndForgetsTheOld) {
   EXPECT_EQ(remembered, 0u);
 }
 
+TEST(Ordinals, KnowsWhatWasRecorded) {
+  Ordinals ordinals(1'024);
+  for (std::int64_t i = 0; i < 10'000; ++i) ordinals.record({1, i, 7}, i % 100 == 0 ? 5 : 1);
+  for (std::int64_t i = 10'000 - 300; i < 10'000; ++i) EXPECT_EQ(ordinals.next({1, i, 7}), i % 100 == 0 ? 5u : 1u) << i;
+  for (std::int64_t i = 1; i < 100; ++i) EXPECT_EQ(ordinals.next({1, i, 7}), 0u) << i;
+  ordinals.record({2, 1, 7}, 1);
+  ordinals.clear();
+  EXPECT_EQ(ordinals.next({2, 1, 7}), 0u);
+}
+
 TEST(Ordinals, CountsManyOfOneKey) {
   Ordinals ordinals(1);
   for (std::uint64_t i = 0; i < 100'000; ++i) ASSERT_EQ(ordinals.next({1, 2, 3}), i);
