@@ -362,7 +362,7 @@ TEST_F(Capture, ReadsTextLines) {
 
 TEST_F(Capture, SaysWhereATextLineIsDamaged) {
   const std::string good = "1618677817.06: {}\n";
-  for (const char* bad : {"nothing\n", "1.2.3: {}\n", "1618677817.: {}\n", "1618677817.5:{}\n", "16186778: {}", "wss://x <-> soon\n", "wss://x\n", "123\n"}) {
+  for (const char* bad : {"nothing\n", "1.2.3: {}\n", "1618677817.: {}\n", "1618677817.5:{}\n", "9618677817.5: {}\n", "16186778: {}", "wss://x <-> soon\n", "wss://x\n", "123\n"}) {
     Error error{Code::kInternal, ""};
     EXPECT_EQ(read_all(put("bad", good + bad), &error).size(), 1u) << bad;
     EXPECT_EQ(error.code, Code::kCorrupt) << bad;

@@ -36,7 +36,8 @@ std::size_t parse_usual_time(std::string_view text, Timestamp& time) {
   };
   std::int64_t seconds = 0, fraction = 0;
   const std::size_t point = digits(0, 10, seconds);
-  if (point == 0 || point == text.size() || text[point] != '.') return 0;
+  constexpr std::int64_t kSecondsMax = 9'000'000'000;  // all of them fit in 64 bits of nanoseconds
+  if (point == 0 || point == text.size() || text[point] != '.' || seconds > kSecondsMax) return 0;
   const std::size_t end = digits(point + 1, 9, fraction);
   if (end == point + 1 || text.size() - end < 2 || text[end] != ':' || text[end + 1] != ' ') return 0;
   constexpr std::int64_t kSecond = 1'000'000'000;
