@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "connector/backoff.h"
+#include "core/backoff.h"
 #include "connector/rate_limit.h"
 #include "core/json_writer.h"
 #include "core/log.h"

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "connector/host.h"
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 #include "core/base64.h"
 
 namespace utp {

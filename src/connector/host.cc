@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "connector/backoff.h"
+#include "core/backoff.h"
 #include "connector/exec_connector.h"
 #include "core/json_writer.h"
 #include "core/log.h"

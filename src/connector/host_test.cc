@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "connector/exec_connector.h"
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 #include "connector/testing/websocket_peer.h"
 #include "connector/websocket.h"
 

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 #include "core/base64.h"
 
 namespace utp {

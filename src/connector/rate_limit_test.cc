@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "connector/backoff.h"
+#include "core/backoff.h"
 
 namespace utp {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 
 namespace utp {
 namespace {

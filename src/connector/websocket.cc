@@ -10,7 +10,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "connector/backoff.h"
+#include "core/backoff.h"
 #include "connector/rate_limit.h"
 #include "connector/websocket_session.h"
 #include "core/log.h"

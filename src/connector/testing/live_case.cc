@@ -5,7 +5,7 @@
 #include <set>
 #include <thread>
 
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 #include "connector/testing/websocket_peer.h"
 #include "connector/websocket.h"
 

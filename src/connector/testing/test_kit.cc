@@ -8,7 +8,7 @@
 
 #include "connector/testing/contract_case.h"
 #include "connector/testing/live_case.h"
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 #include "core/base64.h"
 
 namespace utp {

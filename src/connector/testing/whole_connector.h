@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "connector/host.h"
-#include "connector/testing/memory_bus.h"
+#include "bus/testing/memory_bus.h"
 #include "connector/testing/websocket_peer.h"
 
 namespace utp::testing {
