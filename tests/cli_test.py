@@ -401,6 +401,20 @@ class CommandLine(unittest.TestCase):
         payloads = self.utp("tail", "trades/v2", "--from", "earliest", "--limit", "5", "--payload", "--bus", bus).stdout.splitlines()
         self.assertEqual([json.loads(p) for p in payloads], [json.loads(l)["payload"] for l in lines])
 
+    def test_AReplayReportsWhatAnOutageOfTheRecordingCost(self):
+        opened = "wss://venue.example <-> {}.0\n"
+        frame = ('{}.0: {{"type":"ticker","sequence":1,"product_id":"BTC-USD","price":"1.5","best_bid":"1.4","best_ask":"1.6",'
+                 '"time":"2021-04-17T15:{}.000000Z","trade_id":1}}\n')
+        self.write("outage.txt", opened.format(1618672677) + frame.format(1618672678, "17:58") +
+                   opened.format(1618672700) + frame.format(1618672701, "18:21"))
+        for stored in (1, 0):  # a second replay adds nothing
+            result = self.last_json(self.utp("replay", "coinbase", "outage.txt", "--store", "sqlite:r.db", "--json"))
+            self.assertEqual(result["event_types"]["system/gap/v1"]["stored"], stored)
+            self.assertEqual(result["event_types"]["system/reconnect/v1"]["stored"], stored)
+        gap, = json.loads(self.utp("query", "system/gap/v1", "--store", "sqlite:r.db", "--format", "json").stdout)
+        self.assertEqual((gap["symbol"], gap["stream_type"]), ("BTC-USD", "quotes/v2"))
+        self.assertEqual((gap["from_time"], gap["to_time"]), ("2021-04-17T15:17:58.000000000Z", "2021-04-17T15:18:20.000000000Z"))
+
     def test_DamagedFramesGoToTheDeadLettersWithTheirBytes(self):
         self.write("bad.txt", '1618678134.1: {"type":"ticker","product_id":\n1618678134.2: {"type":"match"}\n')
         result = self.last_json(self.utp("replay", "coinbase", "bad.txt", "--store", "sqlite:r.db", "--json"))
