@@ -75,20 +75,20 @@ class CommandLine(unittest.TestCase):
 
     def test_NamesTheNearestEventType(self):
         self.write("x.db", "")
-        self.refused("query", "trade/v2", "--store", "sqlite:x.db", code=1, says=["did you mean trades/v2?"])
+        self.refused("query", "trade/v2", "--store", "sqlite:x.db", code=3, says=["did you mean trades/v2?"])
 
     def test_RefusesATimeThatIsNone(self):
-        self.refused("query", "trades/v2", "--from", "yesterday", code=1, says=["--from", "yesterday", "2026-11-22"])
+        self.refused("query", "trades/v2", "--from", "yesterday", code=2, says=["--from", "yesterday", "2026-11-22"])
 
     def test_NamesSchemesOfUrls(self):
-        self.refused("topics", "--bus", "foo:bar", code=1, says=['no bus driver "foo"', "embedded:PATH"])
-        self.refused("topics", "--bus", "bar", code=1, says=['"bar" is no URL of a bus', "embedded:PATH"])
+        self.refused("topics", "--bus", "foo:bar", code=3, says=['no bus driver "foo"', "embedded:PATH"])
+        self.refused("topics", "--bus", "bar", code=3, says=['"bar" is no URL of a bus', "embedded:PATH"])
 
     def test_SaysWhereItLookedWhenThereIsNoBus(self):
-        self.refused("topics", code=1, says=["--bus URL", "chamber.yaml", "utp demo"])
+        self.refused("topics", code=3, says=["--bus URL", "chamber.yaml", "utp demo"])
 
     def test_SaysThatThereIsNoStore(self):
-        self.refused("query", "trades/v2", "--store", "sqlite:none.db", code=1, says=["none.db", "there is no store"])
+        self.refused("query", "trades/v2", "--store", "sqlite:none.db", code=4, says=["none.db", "there is no store"])
         self.assertFalse((self.folder / "none.db").exists())
 
     def test_HelpHasExamplesForEveryCommand(self):
@@ -187,6 +187,33 @@ class CommandLine(unittest.TestCase):
         self.assertIn("lock", done.stderr)
         lock.execute("ROLLBACK")
         self.assertEqual(self.rows(path), before)
+
+    def test_ALostStandardErrorEndsNothing(self):
+        # A full disk behind it, and a closed descriptor.
+        for lost in ("2>/dev/full", "2>&-"):
+            demo = f"'{UTP}' demo --seconds 1 --json --data demo {lost}"
+            done = subprocess.run(["sh", "-c", demo], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=TIMEOUT_S)
+            self.assertEqual(done.returncode, 0, lost)
+            result = self.last_json(done)
+            self.assertEqual(result["stored"], result["events"], lost)
+            wrong = subprocess.run(["sh", "-c", f"'{UTP}' query nope/v1 --store sqlite:demo/store.db {lost}"], cwd=self.folder, env=self.env, timeout=TIMEOUT_S)
+            self.assertEqual(wrong.returncode, 3, lost)
+        # A reader that has gone: everything received is still stored.
+        self.write("chamber.yaml", CHAMBER)
+        process = subprocess.Popen([UTP, "up", "chamber.yaml", "--seconds", "2"], cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stderr.close()
+        process.stdout.close()
+        self.assertEqual(process.wait(TIMEOUT_S), 0)
+
+    def test_WrongArgumentsAreRefusedBeforeAnythingIsOpened(self):
+        for option in (["--limit", "0"], ["--limit", "-1"], ["--from", "2026-11-23", "--to", "2026-11-22"]):
+            self.refused("query", "trades/v2", *option, code=2, says=[option[-2]])
+        self.refused("query", "trades/v2", "--chamber", "nope.yaml", code=3, says=["nope.yaml"])
+        self.refused("query", "trades/v2", "--schemas", "/nope", "--store", "sqlite:x.db", code=3, says=["/nope"])
+        self.refused("query", "dlq/v1", "--store", "sqlite:x.db", code=3, says=["utp dlq list"])
+        self.refused("tail", "trades/v2", "--from", "yesterday", code=2, says=["yesterday", "earliest"])
+        self.refused("dlq", "list", "--since", "yesterday", code=2, says=["yesterday", "10m"])
+        self.refused("dlq", "replay", "--all", "--patch", "{bad", code=2, says=["--patch", "{bad"])
 
     def test_SaysThatAFileIsNoStore(self):
         self.write("x.db", "this is not a database, but it is long enough to be looked at as one" * 20)
@@ -334,7 +361,7 @@ class CommandLine(unittest.TestCase):
     def test_ReplayRefusesACaptureThatIsNone(self):
         self.write("x.bin", "\x01\x02 nothing that anybody recorded")
         self.refused("replay", "coinbase", "x.bin", "--store", "sqlite:r.db", code=1, says=["x.bin"])
-        self.refused("replay", "coinbase", "missing", "--store", "sqlite:r.db", code=1, says=["missing"])
+        self.refused("replay", "coinbase", "missing", "--store", "sqlite:r.db", code=4, says=["missing"])
 
     def test_ReplayRefusesAnotherRealmsStore(self):
         capture = self.capture()
@@ -435,7 +462,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(shown["original"], good[:-1])
         self.utp("dlq", "show", cut["id"], "-o", "frame.bin", *bus)
         self.assertEqual((self.folder / "frame.bin").read_text(), good[:-1])
-        self.refused("dlq", "drop", code=1, says=["--all"])
+        self.refused("dlq", "drop", code=2, says=["--all"])
         self.refused("dlq", "show", "ffffffffffff", *bus, code=1, says=["ffffffffffff"])
         done = json.loads(self.utp("dlq", "replay", cut["id"], "--filter", "cat; printf '}'", "--json", *bus).stdout)
         self.assertEqual((done["replayed"], done["left"]), (1, []))

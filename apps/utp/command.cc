@@ -1,6 +1,20 @@
 #include "apps/utp/command.h"
 
+#include <fmt/format.h>
+
+#include "core/timestamp.h"
+
 namespace utp::app {
+
+std::string check_time(const std::string& text) {
+  if (Timestamp::parse_lenient(text)) return {};
+  return fmt::format("\"{}\" is no time; write 2026-11-22, 2026-11-22T14:30:00 or 2026-11-22T14:30:00.5Z (UTC unless an offset is given)", text);
+}
+
+std::string check_time_or_duration(const std::string& text) {
+  if (Timestamp::parse_lenient(text) || parse_duration(text)) return {};
+  return fmt::format("\"{}\" is neither a time (2026-11-22T14:30:00Z) nor a duration back (10m)", text);
+}
 
 void add_common_options(CLI::App& command, Context& context) {
   command.add_flag("--json", context.common.json, "Results as JSON, for programs")->group("Common");

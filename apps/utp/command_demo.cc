@@ -91,7 +91,7 @@ int demo(const DemoOptions& options, Context& context, bool level_given) {
   session.line_every_s = 1;
   const int code = run_session(**run, session, context, clock);
   if (code == kOk && !context.common.json) {
-    const std::string named = options.data.empty() ? "" : fmt::format(" --store sqlite:{}/store.db", directory->path());
+    const std::string named = directory->path() == demo_data_dir() ? "" : fmt::format(" --store sqlite:{}/store.db", directory->path());
     print_note(fmt::format("the data is in {}; look at it with: utp query trades/v2 --newest --limit 20{}", directory->path(), named));
   }
   return code;

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "apps/utp/ports.h"
 #include "core/json_writer.h"
 #include "persist/dlq.h"
+#include "schema/json.h"
 
 namespace utp::app {
 namespace {
@@ -34,15 +36,14 @@ struct Opened {
   std::unique_ptr<Bus> bus;
 };
 
-Status open(DlqCommandOptions& options, Opened& out) {
+// What the configuration says, before the bus is opened.
+Status prepare(DlqCommandOptions& options, Opened& out) {
   if (!options.since.empty()) {
-    if (const auto time = Timestamp::parse_lenient(options.since)) options.filter.since = *time;
-    else if (const auto ago = parse_duration(options.since)) options.filter.since = out.clock.now() - *ago;
-    else return fail(Code::kInvalidArgument, fmt::format("--since: \"{}\" is neither a time (2026-11-22T14:30:00Z) nor a duration back (10m)", options.since));
+    const auto time = Timestamp::parse_lenient(options.since);
+    options.filter.since = time ? *time : out.clock.now() - *parse_duration(options.since);
   }
   UTP_TRY(out.place, locate(options.place, kUsesBus | kUsesSchemas));
   UTP_TRY(out.registry, load_registry(out.place.schema_dirs));
-  UTP_TRY(out.bus, open_bus(out.place.bus, out.clock, false));
   return {};
 }
 
@@ -77,11 +78,13 @@ void write_entry(const DlqEntry& e, JsonWriter& json, bool original) {
   json.end_object();
 }
 
-Status list(DlqCommandOptions& options, Context& context) {
-  Opened opened;
-  UTP_CHECK(open(options, opened));
+Status list(DlqCommandOptions& options, Opened& opened, Context& context) {
   Dlq dlq(*opened.bus, *opened.registry, opened.clock, dlq_options(context));
-  UTP_TRY(const auto letters, dlq.list(options.filter));
+  UTP_TRY(auto letters, dlq.list(options.filter));
+  // Topic by topic as they came; for people and programs by time.
+  std::stable_sort(letters.begin(), letters.end(), [](const DlqEntry& a, const DlqEntry& b) {
+    return a.receive_time.value_or(a.written_time) < b.receive_time.value_or(b.written_time);
+  });
   if (context.common.json) {
     std::string out;
     JsonWriter json(out);
@@ -102,9 +105,7 @@ Status list(DlqCommandOptions& options, Context& context) {
   return {};
 }
 
-Status show(DlqCommandOptions& options, Context& context) {
-  Opened opened;
-  UTP_CHECK(open(options, opened));
+Status show(DlqCommandOptions& options, Opened& opened, Context& context) {
   Dlq dlq(*opened.bus, *opened.registry, opened.clock, dlq_options(context));
   UTP_TRY(const DlqEntry entry, dlq.show(options.filter.id));
   if (!options.output.empty()) {
@@ -181,17 +182,20 @@ class FrameReplay {
   std::string realm_, region_;
 };
 
-Status need_filter(const DlqCommandOptions& options, std::string_view verb) {
+void need_filter(const DlqCommandOptions& options, std::string_view verb) {
   const DlqFilter& f = options.filter;
-  if (options.all || !f.id.empty() || !f.code.empty() || !f.connector.empty() || !f.topic.empty() || !f.event_type.empty() || f.since) return {};
-  return fail(Code::kInvalidArgument, fmt::format("name what to {}: an ID, --code, --connector, --topic, --type or --since; or --all", verb));
+  if (options.all || !f.id.empty() || !f.code.empty() || !f.connector.empty() || !f.topic.empty() || !f.event_type.empty() || !options.since.empty()) return;
+  throw CLI::ParseError(fmt::format("name what to {}: an ID, --code, --connector, --topic, --type or --since; or --all", verb), kUsage);
+}
+
+std::string check_json(const std::string& text) {
+  JsonTree tree;
+  std::string error;
+  return tree.parse(text, error) ? std::string() : fmt::format("\"{}\" is no JSON: {}", text, error);
 }
 
 // Replay and drop write into the letter's own realm and region.
-Status change(DlqCommandOptions& options, Context& context, bool replay) {
-  UTP_CHECK(need_filter(options, replay ? "replay" : "drop"));
-  Opened opened;
-  UTP_CHECK(open(options, opened));
+Status change(DlqCommandOptions& options, Opened& opened, Context& context, bool replay) {
   std::set<std::pair<std::string, std::string>> places;
   {
     Dlq dlq(*opened.bus, *opened.registry, opened.clock, dlq_options(context));
@@ -238,10 +242,10 @@ void add_filter(CLI::App& command, DlqCommandOptions& options, bool changes) {
   command.add_option("--connector", f.connector, "Only letters of this source_id");
   command.add_option("--topic", f.topic, "Only letters meant for this topic (wildcards allowed)");
   command.add_option("--type", f.event_type, "Only letters of this event type");
-  command.add_option("--since", options.since, "Only letters received since a time, or a duration back such as 10m");
+  command.add_option("--since", options.since, "Only letters received since a time, or a duration back such as 10m")->check(check_time_or_duration);
   if (changes) command.add_flag("--all", options.all, "Every open letter");
   else command.add_flag("--finished", f.finished, "Also those that were replayed or dropped");
-  command.add_option("--limit", f.limit, "At most so many letters");
+  command.add_option("--limit", f.limit, "At most so many letters")->check(CLI::PositiveNumber);
 }
 
 }  // namespace
@@ -249,11 +253,21 @@ void add_filter(CLI::App& command, DlqCommandOptions& options, bool changes) {
 void add_dlq(CLI::App& app, Context& context) {
   CLI::App* group = add_command_group(app, "dlq", "Dead letters: what could not go on, with its bytes and the reason");
   auto options = std::make_shared<DlqCommandOptions>();
-  const auto on = [&context, options](CLI::App* command, auto action) {
+  const auto on = [&context, options](CLI::App* command, auto action, const char* needs_filter_to = nullptr) {
     add_place_options(*command, options->place, kUsesBus | kUsesSchemas);
-    command->callback([&context, options, action] {
+    command->callback([&context, options, action, needs_filter_to] {
+      if (needs_filter_to) need_filter(*options, needs_filter_to);
       context.action = [&context, options, action] {
-        const Status done = action(*options, context);
+        Opened opened;
+        if (const Status found = prepare(*options, opened); !found) return report_configuration(found.error());
+        auto bus = open_bus(opened.place.bus, opened.clock, false);
+        if (!bus) return report(bus.error());
+        opened.bus = *std::move(bus);
+        const Status done = action(*options, opened, context);
+        if (!done && done.error().code == Code::kNotFound) {  // a letter, not the bus
+          print_error(done.error().message);
+          return static_cast<int>(kFailure);
+        }
         return done ? static_cast<int>(kOk) : report(done.error());
       };
     });
@@ -273,16 +287,16 @@ void add_dlq(CLI::App& app, Context& context) {
                         "  utp dlq replay 3fa81c --patch '{\"payload\":{\"price\":1.5}}'\n  utp dlq replay --connector coinbase.us1 --filter 'sed s/NaN/null/g'");
   command->add_option("ID", options->filter.id, "The id, or its beginning");
   add_filter(*command, *options, true);
-  command->add_option("--patch", options->repair.merge_patch, "JSON merge patch on the message before it is sent");
+  command->add_option("--patch", options->repair.merge_patch, "JSON merge patch on the message before it is sent")->check(check_json);
   command->add_option("--filter", options->repair.program, "Shell command that gets the original on standard input and writes the repaired one");
   command->add_option("--connectors", options->connector_dirs, "Folder whose sub-folders are connectors (repeatable)")->allow_extra_args(false);
-  on(command, [](DlqCommandOptions& o, Context& c) { return change(o, c, true); });
+  on(command, [](DlqCommandOptions& o, Opened& opened, Context& c) { return change(o, opened, c, true); }, "replay");
 
   command = add_command(*group, context, "drop", "Marks letters as not worth it; their bytes stay until retention takes them",
                         "  utp dlq drop 3fa81c\n  utp dlq drop --code json --since 1h");
   command->add_option("ID", options->filter.id, "The id, or its beginning");
   add_filter(*command, *options, true);
-  on(command, [](DlqCommandOptions& o, Context& c) { return change(o, c, false); });
+  on(command, [](DlqCommandOptions& o, Opened& opened, Context& c) { return change(o, opened, c, false); }, "drop");
 }
 
 }  // namespace utp::app

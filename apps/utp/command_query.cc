@@ -12,6 +12,7 @@
 namespace utp::app {
 namespace {
 
+constexpr std::string_view kDeadLetterType = "dlq/v1";
 constexpr std::size_t kTableSampleRows = 200;  // column widths of a table are taken from so many rows
 
 struct QueryOptions {
@@ -150,21 +151,29 @@ class RowWriter {
   std::vector<std::size_t> widths_;
 };
 
-Result<std::optional<Timestamp>> parse_time(const std::string& name, const std::string& text) {
-  if (text.empty()) return std::optional<Timestamp>{};
-  if (const auto time = Timestamp::parse_lenient(text)) return std::optional<Timestamp>(*time);
-  return fail(Code::kInvalidArgument, fmt::format("{}: \"{}\" is no time; write 2026-11-22, 2026-11-22T14:30:00 or "
-                                                  "2026-11-22T14:30:00.5Z (UTC unless an offset is given)", name, text));
+struct Source {
+  Place place;
+  std::shared_ptr<const Plan> plan;
+};
+
+// What the configuration and the command line say, before the store is opened.
+Result<Source> find_source(const QueryOptions& options) {
+  Source source;
+  UTP_TRY(source.place, locate(options.place, kUsesStore));
+  UTP_TRY(const Registry registry, load_registry(source.place.schema_dirs));
+  UTP_TRY(source.plan, find_event_type(registry, options.event_type));
+  if (source.plan->table().empty()) {
+    return fail(Code::kInvalidArgument,
+                fmt::format("events of type {} are not stored (their schema names no table); see them with: {}", options.event_type,
+                            options.event_type == kDeadLetterType ? std::string("utp dlq list") : fmt::format("utp tail {} --from earliest", options.event_type)));
+  }
+  return source;
 }
 
-Result<std::uint64_t> print_rows(const QueryOptions& options, Context& context) {
+Result<std::uint64_t> print_rows(const QueryOptions& options, const Place& place, Context& context) {
   Query query;
-  UTP_TRY(query.from, parse_time("--from", options.from));
-  UTP_TRY(query.to, parse_time("--to", options.to));
-  UTP_TRY(const Place place, locate(options.place, kUsesStore));
-  UTP_TRY(const Registry registry, load_registry(place.schema_dirs));
-  UTP_TRY(const auto plan, find_event_type(registry, options.event_type));
-  if (plan->table().empty()) return fail(Code::kInvalidArgument, fmt::format("events of type {} are not stored (their schema names no table); see them with: utp tail {}", options.event_type, options.event_type));
+  if (!options.from.empty()) query.from = Timestamp::parse_lenient(options.from);
+  if (!options.to.empty()) query.to = Timestamp::parse_lenient(options.to);
   query.event_type = options.event_type;
   query.symbols = options.symbols;
   query.sources = options.sources;
@@ -193,12 +202,15 @@ Result<std::uint64_t> print_rows(const QueryOptions& options, Context& context) 
 
 int query_command(QueryOptions& options, Context& context) {
   if (options.format.empty()) options.format = context.common.json ? "json" : is_terminal(STDOUT_FILENO) ? "table" : "csv";
-  const auto rows = print_rows(options, context);
+  const auto source = find_source(options);
+  if (!source) return report_configuration(source.error());
+  const auto rows = print_rows(options, source->place, context);
   if (!rows) {
     // `utp query ... | head` is no failure.
     if (rows.error().code == Code::kCancelled && !context.stop->pending()) return kOk;
     return report(rows.error());
   }
+  if (*rows == 0 && !context.common.json) print_note(fmt::format("no stored event of {} matches", options.event_type));
   if (!options.output.empty()) print_note(fmt::format("{} rows in {}", human_count(*rows), options.output));
   return kOk;
 }
@@ -214,15 +226,20 @@ void add_query(CLI::App& app, Context& context) {
   command->add_option("EVENT_TYPE", options->event_type, "Such as trades/v2")->required();
   command->add_option("--symbol", options->symbols, "Only this symbol (repeatable)")->allow_extra_args(false);
   command->add_option("--source", options->sources, "Only this source_id (repeatable)")->allow_extra_args(false);
-  command->add_option("--from", options->from, "Event time, inclusive");
-  command->add_option("--to", options->to, "Event time, exclusive");
-  command->add_option("--limit", options->limit, "At most so many rows");
+  command->add_option("--from", options->from, "Event time, inclusive")->check(check_time);
+  command->add_option("--to", options->to, "Event time, exclusive")->check(check_time);
+  command->add_option("--limit", options->limit, "At most so many rows")->check(CLI::PositiveNumber);
   command->add_flag("--newest", options->newest, "Newest first");
   command->add_option("--format", options->format, "Default: table on a terminal, csv else; json is one array, jsonl an object a line")
       ->check(CLI::IsMember({"csv", "json", "jsonl", "table"}));
   command->add_option("-o,--output", options->output, "File instead of standard output; complete or not there");
   add_place_options(*command, options->place, kUsesStore | kUsesSchemas);
-  command->callback([&context, options] { context.action = [&context, options] { return query_command(*options, context); }; });
+  command->callback([&context, options] {
+    if (!options->from.empty() && !options->to.empty() && *Timestamp::parse_lenient(options->from) >= *Timestamp::parse_lenient(options->to)) {
+      throw CLI::ValidationError("--to", "is not after --from: nothing can lie between them");
+    }
+    context.action = [&context, options] { return query_command(*options, context); };
+  });
 }
 
 }  // namespace utp::app

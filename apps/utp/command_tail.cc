@@ -34,7 +34,8 @@ std::string topic_pattern(const std::string& pattern) {
   return "utp.*.*." + dots;
 }
 
-Result<Start> start_of(const std::string& from) {
+// `from` was checked.
+Start start_of(const std::string& from) {
   Start start;
   start.kind = Start::Kind::kLatest;
   if (from.empty() || from == "latest") return start;
@@ -43,15 +44,9 @@ Result<Start> start_of(const std::string& from) {
     return start;
   }
   start.kind = Start::Kind::kTime;
-  if (const auto time = Timestamp::parse_lenient(from)) {
-    start.time = *time;
-    return start;
-  }
-  if (const auto ago = parse_duration(from)) {
-    start.time = SystemClock().now() - *ago;
-    return start;
-  }
-  return fail(Code::kInvalidArgument, fmt::format("--from: \"{}\" is neither earliest, latest, a time (2026-11-22T14:30:00Z) nor a duration back (10m)", from));
+  const auto time = Timestamp::parse_lenient(from);
+  start.time = time ? *time : SystemClock().now() - *parse_duration(from);
+  return start;
 }
 
 class Printer {
@@ -78,17 +73,18 @@ class Printer {
   JsonTree tree_;
 };
 
-Status follow(const TailOptions& options, Context& context) {
-  UTP_TRY(const Place place, locate(options.place, kUsesBus));
+Status follow(const TailOptions& options, const Place& place, Context& context) {
   const SystemClock clock;
   SubscriptionOptions wanted;
   wanted.patterns = {topic_pattern(options.pattern)};
   if (auto good = check_topic_pattern(wanted.patterns.front()); !good) {
     return fail(Code::kInvalidArgument, fmt::format("{}; write an event type (quotes/v2) or a topic pattern (utp.prod.*.quotes.v2)", good.error().message));
   }
-  UTP_TRY(wanted.start, start_of(options.from));
+  wanted.start = start_of(options.from);
   UTP_TRY(auto bus, open_bus(place.bus, clock, false));
   UTP_TRY(auto subscription, bus->subscribe(wanted));
+  UTP_TRY(const auto topics, bus->stats(wanted.patterns.front()));
+  if (topics.empty()) print_note(fmt::format("no topic matches {} yet; waiting for one. What there is: utp topics", wanted.patterns.front()));
   UTP_TRY(Output out, Output::open(""));
   Printer printer(context.common.json, options.payload, colored(STDOUT_FILENO));
   std::uint64_t printed = 0;
@@ -117,14 +113,20 @@ void add_tail(CLI::App& app, Context& context) {
                                   "  utp tail 'utp.>.dlq' --from earliest --payload");
   auto options = std::make_shared<TailOptions>();
   command->add_option("PATTERN", options->pattern, "An event type, or a topic with * (one segment) and > (the rest)")->required();
-  command->add_option("--from", options->from, "earliest, latest (default), a time, or a duration back such as 10m");
+  command->add_option("--from", options->from, "earliest, latest (default), a time, or a duration back such as 10m")
+      ->check([](const std::string& text) {
+        if (text == "earliest" || text == "latest" || check_time_or_duration(text).empty()) return std::string();
+        return fmt::format("\"{}\" is neither earliest, latest, a time (2026-11-22T14:30:00Z) nor a duration back (10m)", text);
+      });
   command->add_option("--symbol", options->symbols, "Only this symbol (repeatable)")->allow_extra_args(false);
-  command->add_option("--limit", options->limit, "Ends after so many events");
+  command->add_option("--limit", options->limit, "Ends after so many events")->check(CLI::PositiveNumber);
   command->add_flag("--payload", options->payload, "The payload only, a line of JSON each");
   add_place_options(*command, options->place, kUsesBus);
   command->callback([&context, options] {
     context.action = [&context, options] {
-      const Status done = follow(*options, context);
+      const auto place = locate(options->place, kUsesBus);
+      if (!place) return report_configuration(place.error());
+      const Status done = follow(*options, *place, context);
       if (!done && done.error().code != Code::kCancelled) return report(done.error());
       return static_cast<int>(kOk);
     };

@@ -29,7 +29,7 @@ Result<std::vector<TopicStats>> all_topics(Bus& bus, const std::string& pattern)
 
 int topics_command(const TopicsOptions& options, Context& context) {
   const auto place = locate(options.place, kUsesBus);
-  if (!place) return report(place.error());
+  if (!place) return report_configuration(place.error());
   const SystemClock clock;
   auto bus = open_bus(place->bus, clock, false);
   if (!bus) return report(bus.error());

@@ -65,7 +65,10 @@ Status take_realm(const UpOptions& options, const Clock& clock, Chamber& chamber
     chamber.realm = name;
     chamber.region = topic.topic.substr(region, topic.topic.find('.', region) - region);
   }
-  if (!options.realm.empty()) chamber.realm = options.realm;
+  if (!options.realm.empty()) {
+    chamber.realm = options.realm;
+    if (realms.empty()) print_note(fmt::format("no topic of realm {} is on this bus yet", options.realm));
+  }
   if (realms.size() <= 1) return {};
   return fail(Code::kInvalidArgument, fmt::format("the bus holds the realms {}; name one with --realm: a store holds one realm", fmt::join(realms, ", ")));
 }

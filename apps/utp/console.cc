@@ -29,6 +29,12 @@ Common& settings() {
 constexpr std::size_t kBufferBytes = 64 * 1024;
 constexpr std::int64_t kRedrawNs = 100'000'000;
 
+// A terminal that is gone, a closed pipe or a full disk behind standard error must not end the work.
+void to_stderr(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 bool looks_numeric(std::string_view text) {
   bool digit = false;
   for (char c : text) {
@@ -118,11 +124,11 @@ void print_error(std::string_view message) {
   const bool color = colored(STDERR_FILENO);
   std::string text(message);
   for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 6) text.replace(at, 1, "\n     ");
-  fmt::print(stderr, "{} {}\n", styled("utp:", Style::kRed, color), text);
+  to_stderr(fmt::format("{} {}\n", styled("utp:", Style::kRed, color), text));
 }
 
 void print_note(std::string_view message) {
-  if (!quiet()) fmt::print(stderr, "utp: {}\n", message);
+  if (!quiet()) to_stderr(fmt::format("utp: {}\n", message));
 }
 
 int report(const Error& error) {
@@ -132,6 +138,7 @@ int report(const Error& error) {
     case Code::kUnavailable:
     case Code::kTimeout:
     case Code::kFull:
+    case Code::kNotFound:
     case Code::kPermission: return kUnavailable;
     default: return kFailure;
   }
@@ -139,7 +146,7 @@ int report(const Error& error) {
 
 int report_configuration(const Error& error) {
   const int code = report(error);
-  return code == kFailure ? static_cast<int>(kConfiguration) : code;
+  return code == kFailure || error.code == Code::kNotFound ? static_cast<int>(kConfiguration) : code;
 }
 
 Result<Output> Output::open(const std::string& path) {
@@ -254,7 +261,7 @@ Progress::Progress(std::string label, bool enabled)
 Progress::~Progress() { clear(); }
 
 void Progress::clear() {
-  if (drawn_) fmt::print(stderr, "\r\033[K");
+  if (drawn_) to_stderr("\r\033[K");
   drawn_ = false;
 }
 
@@ -278,8 +285,7 @@ void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view 
   } else {
     line = fmt::format("{} {}", label_, detail);
   }
-  fmt::print(stderr, "\r\033[K{}", clipped(line, static_cast<std::size_t>(std::max(columns - 1, 10))));
-  std::fflush(stderr);
+  to_stderr(fmt::format("\r\033[K{}", clipped(line, static_cast<std::size_t>(std::max(columns - 1, 10)))));
   drawn_ = true;
 }
 

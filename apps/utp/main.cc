@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <exception>
 
@@ -111,6 +114,10 @@ int run(int argc, char** argv) {
 }  // namespace utp::app
 
 int main(int argc, char** argv) {
+  // A standard file that is closed would be the next one opened: messages would go into a database.
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", O_RDWR) == -1) return utp::app::kFailure;
+  }
   try {
     return utp::app::run(argc, argv);
   } catch (const std::bad_alloc&) {

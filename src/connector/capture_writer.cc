@@ -153,7 +153,7 @@ Result<std::unique_ptr<CaptureWriter>> create_capture(const std::string& path, c
   struct stat facts {};
   const bool exists = ::stat(path.c_str(), &facts) == 0 && facts.st_size > 0;
   if (exists && !options.append) {
-    return fail(Code::kAlreadyExists, fmt::format("{}: exists already, and a recording is never overwritten; remove it, choose another name, or append", path));
+    return fail(Code::kAlreadyExists, fmt::format("{}: exists already, and a recording is never overwritten; remove it, or choose another name", path));
   }
   if (exists) {
     UTP_TRY(size, whole_size(path, options));

@@ -167,7 +167,10 @@ class ManifestReader {
 
   static std::string suggestion(const std::string& name, const std::vector<std::string>& known) {
     const std::string nearest = nearest_name(name, known);
-    return nearest.empty() ? "; `utp schema check` lists what there is" : "; did you mean " + nearest + "?";
+    if (!nearest.empty()) return "; did you mean " + nearest + "?";
+    std::string all;
+    for (const std::string& each : known) all += (all.empty() ? "; there are " : ", ") + each;
+    return all;
   }
 
   void read_channels(const JsonValue& list) {
