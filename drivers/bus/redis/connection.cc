@@ -114,6 +114,7 @@ Error Connection::refused(std::string_view message) {
   }
   if (starts(message, "NOSCRIPT")) {
     close();  // the next connection brings the scripts along
+    return {Code::kUnavailable, where + "the server no longer has the scripts of this bus; the call can be repeated", true};
   }
   if (starts(message, "OOM")) {
     return {Code::kFull, where + "the server has reached its maxmemory; raise it, or lower the topics' retention, then repeat", true};
