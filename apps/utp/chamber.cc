@@ -314,6 +314,8 @@ Result<Chamber> load_chamber(const std::string& path) {
   chamber.store = chamber.store_shown = std::string(kDefaultStore);
   in.text(root, "bus", chamber.bus_shown);
   in.text(root, "store", chamber.store_shown);
+  chamber.bus_shown = shown_url(chamber.bus_shown);
+  chamber.store_shown = shown_url(chamber.store_shown);
   in.secret_text(root, "bus", "", chamber.bus);
   in.secret_text(root, "store", "", chamber.store);
   if (auto url = resolve_bus_url(chamber.bus, chamber.data_dir)) chamber.bus = *std::move(url);

@@ -27,7 +27,7 @@ Result<std::string> explicit_url(const std::string& url, Result<std::string> (*r
 }  // namespace
 
 void add_place_options(CLI::App& command, PlaceOptions& options, unsigned uses) {
-  if (uses & kUsesBus) command.add_option("--bus", options.bus, "URL of the bus, such as embedded:PATH (else UTP_BUS, else the chamber's)");
+  if (uses & kUsesBus) command.add_option("--bus", options.bus, "URL of the bus, such as embedded:PATH or redis://HOST:PORT (else UTP_BUS, else the chamber's)");
   if (uses & kUsesStore) command.add_option("--store", options.store, "URL of the store, such as sqlite:PATH (else UTP_STORE, else the chamber's)");
   if (uses & kUsesSchemas) command.add_option("--schemas", options.schemas, "Folder with event schemas beside the canonical ones (repeatable)")->allow_extra_args(false);
   command.add_option("--chamber", options.chamber, "Chamber file to take them from (default ./chamber.yaml, else the demo's)");
@@ -49,9 +49,11 @@ Result<Place> locate(const PlaceOptions& options, unsigned uses) {
   if (!(uses & kUsesStore)) place.store_shown.clear();
   if (!place.bus_shown.empty()) {
     UTP_TRY(place.bus, explicit_url(place.bus_shown, resolve_bus_url));
+    place.bus_shown = shown_url(place.bus_shown);
   }
   if (!place.store_shown.empty()) {
     UTP_TRY(place.store, explicit_url(place.store_shown, resolve_store_url));
+    place.store_shown = shown_url(place.store_shown);
   }
   const bool bus_missing = (uses & kUsesBus) && place.bus.empty();
   const bool store_missing = (uses & kUsesStore) && place.store.empty();

@@ -14,6 +14,9 @@
 #include "connectors/replay/replay.h"
 #include "connectors/sim/sim.h"
 #include "drivers/bus/embedded/embedded_bus.h"
+#ifdef UTP_BUS_REDIS
+#include "drivers/bus/redis/redis_bus.h"
+#endif
 #include "drivers/store/sqlite/sqlite_store.h"
 
 namespace utp::app {
@@ -25,7 +28,11 @@ struct Scheme {
   std::string_view form;   // for errors
 };
 
+#ifdef UTP_BUS_REDIS
+constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"}, {"redis", false, "redis://HOST:PORT"}};
+#else
 constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"}};
+#endif
 constexpr Scheme kStores[] = {{"sqlite", true, "sqlite:PATH"}};
 
 Result<std::string> resolve(std::string_view url, const std::string& base, std::span<const Scheme> schemes, std::string_view what) {
@@ -65,7 +72,22 @@ Status must_exist(const std::string& path, std::string_view what) {
   return fail(Code::kNotFound, fmt::format("{}: there is no {} here; name another with --{}, or start a chamber that makes it (utp up, utp demo)", path, what, what));
 }
 
+bool is_redis(std::string_view url) {
+  const std::string_view scheme = url.substr(0, url.find(':'));
+  return scheme == "redis" || scheme == "rediss";
+}
+
 }  // namespace
+
+std::string shown_url(std::string_view url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string_view::npos) return std::string(url);
+  const std::size_t who = scheme + 3;
+  const std::size_t at = url.rfind('@');
+  const std::size_t colon = url.find(':', who);
+  if (at == std::string_view::npos || colon >= at) return std::string(url);
+  return std::string(url.substr(0, colon + 1)) + "***" + std::string(url.substr(at));
+}
 
 std::string local_path(std::string_view url) {
   const std::size_t colon = url.find(':');
@@ -78,11 +100,27 @@ std::string local_path(std::string_view url) {
   return {};
 }
 
-Result<std::string> resolve_bus_url(std::string_view url, const std::string& base) { return resolve(url, base, kBuses, "bus"); }
+Result<std::string> resolve_bus_url(std::string_view url, const std::string& base) {
+  if (is_redis(url)) {
+#ifdef UTP_BUS_REDIS
+    UTP_CHECK(parse_redis_url(url));
+    return std::string(url);
+#else
+    return fail(Code::kUnsupported, "this program was built without the Redis bus: install libhiredis-dev, configure and build again");
+#endif
+  }
+  return resolve(url, base, kBuses, "bus");
+}
 Result<std::string> resolve_store_url(std::string_view url, const std::string& base) { return resolve(url, base, kStores, "store"); }
 
 Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread) {
   UTP_TRY(const std::string checked, resolve_bus_url(url, ""));
+#ifdef UTP_BUS_REDIS
+  if (is_redis(checked)) {
+    UTP_TRY(const RedisBusOptions redis, parse_redis_url(checked));
+    return open_redis_bus(redis);
+  }
+#endif
   EmbeddedBusOptions options;
   options.directory = local_path(checked);
   options.clock = &clock;

@@ -23,10 +23,13 @@ Result<std::string> resolve_store_url(std::string_view url, const std::string& b
 
 // Resolved URLs. What is not there yet is created when `create` says so; else its absence is kNotFound, and a store is
 // opened for reading only.
+// `clock`, `create` and `keep_unread` are for local buses: a server has its own.
 // `keep_unread`: a bus that refuses messages rather than trim what its group has not read, where the driver can. It stays one.
 // `realm`: whose events are to be written; a store of another is kInvalidArgument. "" = any.
 Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread = false);
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm = {});
+// For people and logs: without the password.
+std::string shown_url(std::string_view url);
 // The local path behind a URL, "" where there is none.
 std::string local_path(std::string_view url);
 

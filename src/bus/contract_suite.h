@@ -40,6 +40,7 @@ class Harness {
 struct Driver {
   std::string name;
   std::function<std::unique_ptr<Harness>()> make;
+  std::string missing;  // why the driver's server cannot be had here: its tests are skipped for this reason
 };
 inline std::ostream& operator<<(std::ostream& out, const Driver& driver) { return out << driver.name; }
 
@@ -106,6 +107,7 @@ class BusContract : public ::testing::TestWithParam<Driver> {
   static constexpr const char* kTopic = "utp.test.local.quotes.v2";
 
   void SetUp() override {
+    if (!GetParam().missing.empty()) GTEST_SKIP() << GetParam().missing;
     harness_ = GetParam().make();
     ASSERT_NE(harness_, nullptr);
     reopen();

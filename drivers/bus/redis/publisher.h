@@ -1,0 +1,53 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "drivers/bus/redis/server.h"
+
+namespace utp::redis_bus {
+
+// What the server's settings promise about its append-only file.
+enum class Persistence : std::uint8_t { kAlways, kEverySecond, kNone, kUnknown };
+// kUnknown where the user may not ask.
+Result<Persistence> persistence_of(Connection& connection);
+
+class RedisPublisher final : public Publisher {
+ public:
+  RedisPublisher(std::shared_ptr<Server> server, PublisherOptions options, Persistence persistence)
+      : server_(std::move(server)), options_(options), persistence_(persistence), connection_(server_->options()) {}
+  Status publish(std::span<const OutMessage> messages) override;
+  Status sync() override;
+
+ private:
+  struct Lane {  // one partition, and what of the batch goes there
+    std::string stream;
+    std::vector<const OutMessage*> messages;
+    std::size_t sent = 0;       // of messages
+    std::string last_id;        // the newest that the server has confirmed to this publisher
+    std::string last_run;       // and the run of the server that did
+  };
+  struct TopicLanes {
+    TopicRecord record;
+    std::vector<Lane> lanes;
+    std::uint64_t bytes = 0;    // published since this publisher last looked at the limit
+  };
+  Status check(std::span<const OutMessage> messages) const;
+  Result<TopicLanes*> topic_lanes(std::string_view name);
+  Status send_round(bool may_create, bool& more, bool& gone);
+  void add_batch(Lane& lane, std::size_t end, bool may_create);
+  Status trim_if_grown(TopicLanes& topic);
+  Status wait_for_disk();
+
+  std::shared_ptr<Server> server_;
+  PublisherOptions options_;
+  Persistence persistence_;
+  Connection connection_;
+  std::map<std::string, std::unique_ptr<TopicLanes>, std::less<>> topics_;
+  std::vector<std::pair<TopicLanes*, Lane*>> used_;  // by the batch at hand
+  bool unsynced_ = false;
+};
+
+}  // namespace utp::redis_bus

@@ -1,0 +1,43 @@
+// The bus on Redis Streams: a stream per topic partition on one server, shared by any number of processes and machines.
+// See README.md beside this file for the mapping of the bus contract, the keys, the settings and the limits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bus/bus.h"
+#include "core/result.h"
+
+namespace utp {
+
+struct RedisBusOptions {
+  std::string host = "127.0.0.1";
+  int port = 6379;
+  std::string user;      // "" = the server's default user
+  std::string password;  // never in an error or a log
+  int database = 0;
+  std::string prefix = "utp";  // of every key: several buses can share a server
+
+  // What a topic may take of the server's memory when its TopicOptions name no limit: some 600,000 quotes.
+  std::uint64_t retention_bytes = std::uint64_t{256} << 20;
+  TopicOptions default_topic;                   // for topics that publishing creates
+  std::int64_t trim_every_ns = 10'000'000'000;  // how often each process that has the bus open runs retention; 0 = never
+  std::uint32_t partitions_max = 1024;          // per topic; each is a stream
+
+  std::int64_t connect_timeout_ns = 5'000'000'000;
+  std::int64_t answer_timeout_ns = 10'000'000'000;  // a server that is silent for longer is taken for gone
+};
+
+// redis://[user:password@]host[:port][/database], percent-encoded where needed. A password that the URL does not have is taken
+// from the environment variable UTP_REDIS_PASSWORD. Errors do not show the URL.
+[[nodiscard]] Result<RedisBusOptions> parse_redis_url(std::string_view url);
+
+inline constexpr std::size_t kRedisBusKeyBytesMax = 4096;  // of a message's key
+
+// kUnavailable when the server cannot be reached, kPermission when it refuses the user or the password, kUnsupported when it is
+// older than 7.0 or runs as a cluster.
+[[nodiscard]] Result<std::unique_ptr<Bus>> open_redis_bus(const RedisBusOptions& options);
+
+}  // namespace utp

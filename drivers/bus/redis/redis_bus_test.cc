@@ -1,0 +1,289 @@
+// What the Redis bus does where the server, its settings or other programs get in its way.
+#include <cstdlib>
+
+#include "drivers/bus/redis/redis_bus_fixture.h"
+
+namespace utp::redis_bus_test {
+namespace {
+
+class RedisBus : public BusFixture {};
+
+// ---- entries that others remove ----
+
+TEST_F(RedisBus, WhatIsTrimmedWhilePendingIsLostReportedAndAcknowledged) {
+  start();
+  auto writer = publisher();
+  expect_published(*writer, 0, 10);
+  auto reader = subscribe("g");
+  const auto got = receive(*reader, 10);
+  server_->command({"XTRIM", kStream, "MAXLEN", "4"});
+  EXPECT_EQ(group("g").lag, 4u);
+  EXPECT_EQ(group("g").trimmed_unread, 6u);
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, got[7].position));
+  EXPECT_EQ(lost(*reader), 6u);
+  EXPECT_EQ(lost(*reader), 0u) << "reported once";
+  EXPECT_EQ(group("g").lag, 2u);
+  EXPECT_EQ(group("g").trimmed_unread, 6u);
+  EXPECT_TRUE(reader->rewind());
+  EXPECT_EQ(numbers(receive(*reader, 2)), range(8, 2));
+}
+
+TEST_F(RedisBus, WhatIsTrimmedUnreadIsCountedAndReadingGoesOn) {
+  start();
+  auto writer = publisher();
+  auto reader = subscribe("g");
+  auto lone = subscribe();
+  expect_published(*writer, 0, 3);
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
+  EXPECT_EQ(receive(*lone, 3).size(), 3u);
+  expect_published(*writer, 3, 20);
+  server_->command({"XTRIM", kStream, "MAXLEN", "5"});
+  EXPECT_EQ(group("g").trimmed_unread, 15u);
+  EXPECT_EQ(numbers(receive(*reader, 5)), range(18, 5));
+  EXPECT_EQ(lost(*reader), 15u);
+  EXPECT_EQ(numbers(receive(*lone, 5)), range(18, 5));
+  EXPECT_EQ(lost(*lone), 15u);
+}
+
+TEST_F(RedisBus, LagIsRightWhereTheServersIsNot) {
+  start();
+  auto writer = publisher();
+  expect_published(*writer, 0, 10);
+  auto middle = subscribe("middle", {Start::Kind::kLatest, {}});
+  expect_published(*writer, 10, 5);
+  EXPECT_EQ(group("middle").lag, 5u);
+  auto reader = subscribe("g");
+  const auto got = receive(*reader, 15);
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, got[9].position));
+  const std::string id = std::to_string(got[4].position >> 42) + "-5";
+  EXPECT_EQ(server_->command({"XDEL", kStream, id}), ":1\r\n");
+  EXPECT_EQ(group("g").lag, 5u);
+  EXPECT_EQ(group("middle").lag, 5u);
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, got[14].position));
+  EXPECT_EQ(group("g").lag, 0u);
+  EXPECT_EQ(stats().published, 15u);
+}
+
+TEST_F(RedisBus, ProgressShowsInTheServersOwnTools) {
+  start();
+  expect_published(*publisher(), 0, 10);
+  auto reader = subscribe("g");
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 10)[6].position));
+  const std::string groups = server_->command({"XINFO", "GROUPS", kStream});
+  EXPECT_NE(groups.find("-7\r\n"), std::string::npos) << groups;
+  EXPECT_NE(groups.find("lag\r\n:3\r\n"), std::string::npos) << groups;
+  // A group that somebody removed there comes back.
+  server_->command({"XGROUP", "DESTROY", kStream, "g"});
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*subscribe(), 8).back().position));
+  EXPECT_NE(server_->command({"XINFO", "GROUPS", kStream}).find("lag\r\n:2\r\n"), std::string::npos);
+}
+
+TEST_F(RedisBus, EverybodyGoesOnAfterTheServerWasEmptied) {
+  start();
+  auto writer = publisher();
+  auto reader = subscribe("g");
+  auto lone = subscribe();
+  expect_published(*writer, 0, 10);
+  const auto before = receive(*reader, 10);
+  EXPECT_EQ(receive(*lone, 10).size(), 10u);
+  server_->command({"FLUSHALL"});
+  expect_published(*writer, 10, 5);
+  const auto status = reader->acknowledge(kTopic, 0, before.back().position);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kFenced);
+  EXPECT_EQ(numbers(receive(*lone, 5)), range(10, 5));
+  const auto after = receive(*reader, 5);
+  EXPECT_EQ(numbers(after), range(10, 5));
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, after.back().position));
+  EXPECT_EQ(group("g").lag, 0u);
+}
+
+TEST_F(RedisBus, AStreamThatSomebodyRemovedIsMadeAgainWithNewPositions) {
+  start();
+  auto writer = publisher();
+  auto reader = subscribe("g");
+  expect_published(*writer, 0, 10);
+  const auto before = receive(*reader, 10);
+  server_->command({"DEL", kStream});
+  expect_published(*writer, 10, 5);
+  const auto after = receive(*reader, 5);
+  EXPECT_EQ(numbers(after), range(10, 5));
+  EXPECT_GT(after[0].position, before[9].position);
+  EXPECT_EQ(stats().published, 15u);
+}
+
+TEST_F(RedisBus, ForgottenScriptsComeBack) {
+  start();
+  auto writer = publisher();
+  expect_published(*writer, 0, 1);
+  server_->command({"SCRIPT", "FLUSH"});
+  const auto status = publish(*writer, 1, 1);
+  ASSERT_FALSE(status);
+  EXPECT_TRUE(status.error().retryable) << status.error().message;
+  expect_published(*writer, 1, 1);
+  EXPECT_EQ(numbers(receive(*subscribe(), 2)), range(0, 2));
+}
+
+// ---- who may come in ----
+
+TEST_F(RedisBus, SaysWhatIsWrongWithAPassword) {
+  server_ = std::make_unique<RedisServer>(std::vector<std::string>{"--requirepass", "right"});
+  RedisBusOptions options = server_->options();
+  auto bus = open_redis_bus(options);
+  ASSERT_FALSE(bus);
+  EXPECT_EQ(bus.error().code, Code::kPermission);
+  EXPECT_NE(bus.error().message.find("UTP_REDIS_PASSWORD"), std::string::npos) << bus.error().message;
+  options.password = "wrong";
+  bus = open_redis_bus(options);
+  ASSERT_FALSE(bus);
+  EXPECT_EQ(bus.error().code, Code::kPermission);
+  EXPECT_NE(bus.error().message.find("refuses this user or password"), std::string::npos) << bus.error().message;
+  EXPECT_EQ(bus.error().message.find("wrong"), std::string::npos);
+  options.password = "right";
+  bus_ = open(options);
+  ASSERT_NE(bus_, nullptr);
+  expect_published(*publisher(), 0, 3);
+  EXPECT_EQ(receive(*subscribe("g"), 3).size(), 3u);
+}
+
+TEST_F(RedisBus, SaysThatThereIsNoPasswordToGive) {
+  start();
+  RedisBusOptions options = server_->options();
+  options.password = "extra";
+  const auto bus = open_redis_bus(options);
+  ASSERT_FALSE(bus);
+  EXPECT_EQ(bus.error().code, Code::kPermission);
+  EXPECT_NE(bus.error().message.find("has no password"), std::string::npos) << bus.error().message;
+}
+
+TEST_F(RedisBus, AUserWithTheRightsOfTheReadmeIsEnough) {
+  start();
+  server_->command({"ACL", "SETUSER", "chamber", "on", ">word", "~utp:*", "-@all", "+@stream", "+@hash", "+@set", "+@scripting", "+del", "+exists",
+                    "+info", "+select", "+client|setname", "+memory|usage", "+time"});
+  RedisBusOptions options = server_->options();
+  options.user = "chamber";
+  options.password = "word";
+  bus_ = open(options);
+  ASSERT_NE(bus_, nullptr);
+  expect_published(*publisher(), 0, 3);
+  auto reader = subscribe("g");
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
+  EXPECT_EQ(group("g").lag, 0u);
+  EXPECT_TRUE(bus_->trim());
+  EXPECT_TRUE(bus_->delete_group("g"));
+}
+
+TEST_F(RedisBus, AUserWithoutRightsIsTold) {
+  start();
+  server_->command({"ACL", "SETUSER", "nobody", "on", ">word", "+@all", "~other:*"});
+  RedisBusOptions options = server_->options();
+  options.user = "nobody";
+  options.password = "word";
+  bus_ = open(options);
+  const auto status = publish(*publisher(), 0, 1);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kPermission) << status.error().message;
+}
+
+// ---- durability and limits ----
+
+TEST_F(RedisBus, AServerThatForgetsIsRefused) {
+  start({"--appendonly", "no"});
+  for (const Durability durability : {Durability::kCommit, Durability::kInterval}) {
+    const auto made = bus_->publisher({durability});
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().code, Code::kUnsupported);
+    EXPECT_NE(made.error().message.find("appendonly yes"), std::string::npos) << made.error().message;
+  }
+}
+
+TEST_F(RedisBus, CommitWaitsForADiskThatIsSyncedEverySecond) {
+  start({"--appendfsync", "everysec"});
+  auto writer = publisher(Durability::kCommit);
+  const auto begin = std::chrono::steady_clock::now();
+  expect_published(*writer, 0, 1);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+}
+
+TEST_F(RedisBus, AServerOutOfMemoryIsFullAndOrderHolds) {
+  start({"--maxmemory", "4mb", "--maxmemory-policy", "noeviction"});
+  auto writer = publisher();
+  int next = 0;
+  Status status;
+  while (next < 20'000 && (status = publish(*writer, next, 50, 1000))) next += 50;
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kFull) << status.error().message;
+  EXPECT_TRUE(status.error().retryable);
+  EXPECT_EQ(stats().published, static_cast<std::uint64_t>(next)) << "a refused batch leaves nothing behind";
+  server_->command({"CONFIG", "SET", "maxmemory", "0"});
+  expect_published(*writer, next, 50, 1000);
+  EXPECT_EQ(numbers(receive(*subscribe(), static_cast<std::size_t>(next) + 50)), range(0, next + 50));
+}
+
+TEST_F(RedisBus, AGrowingTopicIsTrimmedByItsPublisher) {
+  start();
+  ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 1, .retention_bytes = 1 << 20}));
+  auto writer = publisher();
+  for (int i = 0; i < 100; ++i) expect_published(*writer, i * 50, 50, 1000);
+  EXPECT_LT(stats().bytes, (1u << 20) + (200u << 10));
+  EXPECT_EQ(stats().published, 5000u);
+}
+
+TEST_F(RedisBus, SeveralBusesShareAServerByPrefix) {
+  start();
+  RedisBusOptions options = server_->options();
+  options.prefix = "other";
+  auto other = open(options);
+  expect_published(*publisher(), 0, 1);
+  const auto topics = other->stats(">");
+  ASSERT_TRUE(topics);
+  EXPECT_TRUE(topics->empty());
+}
+
+// ---- URLs ----
+
+TEST(RedisUrl, NamesHostPortUserPasswordAndDatabase) {
+  ::unsetenv("UTP_REDIS_PASSWORD");
+  const auto all = parse_redis_url("redis://me:p%40ss%3aw@bus.example:6380/7");
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->host, "bus.example");
+  EXPECT_EQ(all->port, 6380);
+  EXPECT_EQ(all->user, "me");
+  EXPECT_EQ(all->password, "p@ss:w");
+  EXPECT_EQ(all->database, 7);
+  const auto least = parse_redis_url("redis://localhost");
+  ASSERT_TRUE(least);
+  EXPECT_EQ(least->host, "localhost");
+  EXPECT_EQ(least->port, 6379);
+  EXPECT_EQ(least->password, "");
+  const auto six = parse_redis_url("redis://:w@[::1]:7000");
+  ASSERT_TRUE(six);
+  EXPECT_EQ(six->host, "::1");
+  EXPECT_EQ(six->port, 7000);
+  EXPECT_EQ(six->user, "");
+  EXPECT_EQ(six->password, "w");
+}
+
+TEST(RedisUrl, TakesThePasswordFromTheEnvironment) {
+  ::setenv("UTP_REDIS_PASSWORD", "from-there", 1);
+  EXPECT_EQ(parse_redis_url("redis://localhost")->password, "from-there");
+  EXPECT_EQ(parse_redis_url("redis://:here@localhost")->password, "here");
+  ::unsetenv("UTP_REDIS_PASSWORD");
+}
+
+TEST(RedisUrl, RefusesWhatIsNoneWithoutShowingIt) {
+  for (const char* url : {"redis://", "redis://:hidden@:1", "redis://h:0", "redis://h:hidden", "redis://u:hidden@h/x", "redis://u:hidden%zz@h",
+                          "redis://[::1", "redis://h:70000", "redis://h/-1", "http://hidden"}) {
+    const auto options = parse_redis_url(url);
+    ASSERT_FALSE(options) << url;
+    EXPECT_EQ(options.error().code, Code::kInvalidArgument) << url;
+    EXPECT_EQ(options.error().message.find("hidden"), std::string::npos) << options.error().message;
+  }
+  const auto tls = parse_redis_url("rediss://u:hidden@h");
+  ASSERT_FALSE(tls);
+  EXPECT_EQ(tls.error().code, Code::kUnsupported);
+  EXPECT_NE(tls.error().message.find("TLS"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace utp::redis_bus_test

@@ -1,0 +1,103 @@
+#include "drivers/bus/redis/server.h"
+
+#include <hiredis/hiredis.h>
+
+#include <sstream>
+
+#include "core/clock.h"
+
+namespace utp::redis_bus {
+namespace {
+
+constexpr std::string_view kChangesMax = "1000";  // entries of the changes stream: who was away for more looks at everything anyway
+
+std::string write_record(const TopicRecord& record) {
+  return std::to_string(record.options.partitions) + " " + std::to_string(record.options.retention_ns) + " " +
+         std::to_string(record.options.retention_bytes) + " " + record.created;
+}
+
+Result<TopicRecord> read_record(std::string_view topic, std::string_view bytes, const std::string& place) {
+  TopicRecord record;
+  record.topic = topic;
+  std::istringstream in{std::string(bytes)};
+  in >> record.options.partitions >> record.options.retention_ns >> record.options.retention_bytes >> record.created;
+  if (!in || record.options.partitions == 0) {
+    return fail(Code::kCorrupt, place + ": the record of topic " + std::string(topic) + " is \"" + std::string(bytes.substr(0, 200)) +
+                                    "\", expected partitions, retention in ns, retention in bytes, creation; another program wrote it");
+  }
+  return record;
+}
+
+}  // namespace
+
+Result<std::vector<TopicRecord>> Server::topics(Connection& connection) const {
+  UTP_CHECK(connection.ensure());
+  connection.add({"HGETALL", keys_.topics()});
+  UTP_TRY(const Reply reply, connection.run_one());
+  std::vector<TopicRecord> records;
+  const auto fields = items(reply.get());
+  for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
+    UTP_TRY(auto record, read_record(text(fields[i]), text(fields[i + 1]), connection.place()));
+    records.push_back(std::move(record));
+  }
+  std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) { return a.topic < b.topic; });
+  return records;
+}
+
+Result<TopicRecord> Server::create_topic(Connection& connection, std::string_view topic, const TopicOptions& options, bool change) const {
+  if (options.partitions == 0 || options.partitions > options_.partitions_max) {
+    return fail(Code::kInvalidArgument, "topic " + std::string(topic) + ": " + std::to_string(options.partitions) +
+                                            " partitions; give 1 to " + std::to_string(options_.partitions_max));
+  }
+  UTP_CHECK(connection.ensure());
+  TopicRecord wanted{std::string(topic), options, std::to_string(SystemClock().now().ns)};
+  connection.add(Script::kTopic, keys_.topics(), {topic, write_record(wanted), "0"});
+  UTP_TRY(Reply reply, connection.run_one());
+  const auto answer = items(reply.get());
+  if (answer.size() != 2) return fail(Code::kInternal, connection.place() + ": the answer about topic " + std::string(topic) + " is incomplete");
+  UTP_TRY(TopicRecord record, read_record(topic, text(answer[0]), connection.place()));
+  const bool fresh = number(answer[1]) == 1;
+  if (change && !fresh) {
+    if (record.options.partitions != options.partitions) {
+      return fail(Code::kAlreadyExists, "topic " + std::string(topic) + " has " + std::to_string(record.options.partitions) +
+                                            " partitions, which cannot become " + std::to_string(options.partitions) +
+                                            "; keep the number, or use another topic");
+    }
+    record.options = options;
+    connection.add(Script::kTopic, keys_.topics(), {topic, write_record(record), "1"});
+    UTP_CHECK(connection.run_one());
+  }
+  for (std::uint32_t p = 0; p < record.options.partitions; ++p) {
+    connection.add(Script::kPublish, keys_.stream(topic, p), {connection.run(), "", "1"});
+  }
+  UTP_TRY(auto opened, connection.run_all());
+  for (auto& one : opened) {
+    if (!one) return fail(std::move(one.error()));
+  }
+  if (fresh) UTP_CHECK(announce(connection, "topic", topic));
+  return record;
+}
+
+Status Server::trim_topic(Connection& connection, const TopicRecord& record) const {
+  UTP_CHECK(connection.ensure());
+  const std::uint64_t bytes = record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
+  const std::string bytes_each = std::to_string(std::max<std::uint64_t>(bytes / record.options.partitions, 1));
+  const std::string age_us = std::to_string(record.options.retention_ns / 1000);
+  for (std::uint32_t p = 0; p < record.options.partitions; ++p) {
+    connection.add(Script::kTrim, keys_.stream(record.topic, p), {bytes_each, age_us});
+  }
+  UTP_TRY(auto replies, connection.run_all());
+  for (auto& reply : replies) {
+    if (!reply) return fail(std::move(reply.error()));
+  }
+  return {};
+}
+
+Status Server::announce(Connection& connection, std::string_view what, std::string_view name) const {
+  UTP_CHECK(connection.ensure());
+  connection.add({"XADD", keys_.changes(), "MAXLEN", "~", kChangesMax, "*", what, name});
+  UTP_CHECK(connection.run_one());
+  return {};
+}
+
+}  // namespace utp::redis_bus
