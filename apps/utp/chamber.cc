@@ -19,7 +19,7 @@
 namespace utp::app {
 namespace {
 
-constexpr std::string_view kSchemaPath = "schemas/chamber/1.0.0.json";
+constexpr std::string_view kSchemaPath = "schemas/chamber/1.1.0.json";
 constexpr std::size_t kSecretBytesMax = 64 * 1024;
 
 Result<Schema> chamber_schema() {
@@ -228,6 +228,13 @@ void read_persister(Reader& in, const JsonValue& root, PersisterConfig& out) {
   if (const auto ms = in.integer(*p, "batch_ms")) out.batch_ns = static_cast<std::int64_t>(*ms) * 1'000'000;
 }
 
+void read_spool(Reader& in, const JsonValue& root, SpoolConfig& out) {
+  const JsonValue* p = in.member(root, "spool");
+  if (!p) return;
+  in.flag(*p, "enabled", out.enabled);
+  if (const auto bytes = in.size(*p, "bytes", "/spool")) out.bytes = *bytes;
+}
+
 std::string below(const std::filesystem::path& base, const std::string& path) {
   return std::filesystem::path(path).is_absolute() ? path : (base / path).lexically_normal().string();
 }
@@ -309,6 +316,7 @@ Result<Chamber> load_chamber(const std::string& path) {
   }
   read_topics(in, root, chamber);
   read_persister(in, root, chamber.persister);
+  read_spool(in, root, chamber.spool);
 
   chamber.bus = chamber.bus_shown = std::string(kDefaultBus);
   chamber.store = chamber.store_shown = std::string(kDefaultStore);

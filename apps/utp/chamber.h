@@ -1,4 +1,4 @@
-// A chamber's configuration: one YAML file, checked by schemas/chamber/1.0.0.json, with every default filled in.
+// A chamber's configuration: one YAML file, checked by schemas/chamber/1.1.0.json, with every default filled in.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +43,12 @@ struct PersisterConfig {
   std::int64_t batch_ns = 100'000'000;
 };
 
+// In front of a bus on a server (src/bus/spooled_bus.h).
+struct SpoolConfig {
+  bool enabled = true;
+  std::uint64_t bytes = 4ull << 30;  // of one topic
+};
+
 struct Chamber {
   std::string file;                    // as given; "" for one made by a command
   std::string realm = "prod", region = "local";
@@ -55,6 +61,7 @@ struct Chamber {
   std::vector<ConnectorConfig> connectors;  // enabled ones
   std::vector<TopicConfig> topics;
   PersisterConfig persister;
+  SpoolConfig spool;
   std::string health_file;
   log::Level log_level = log::Level::kInfo;
   bool log_json = false;

@@ -62,6 +62,11 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     store = std::async(std::launch::async, [&chamber = run->chamber_] { return open_store(chamber.store, true, chamber.realm); });
   }
   UTP_TRY(auto bus, open_bus(run->chamber_.bus, clock, true, options.keep_unread));
+  if (local_path(run->chamber_.bus).empty() && run->chamber_.spool.enabled) {
+    UTP_TRY(auto spooled, open_spooled_bus(std::move(bus), run->chamber_.data_dir + "/spool", run->chamber_.spool.bytes, clock));
+    run->spool_ = spooled.get();
+    bus = std::move(spooled);
+  }
   ChamberBusOptions bus_options;
   bus_options.topics = run->chamber_.topics;
   bus_options.record_acknowledged = options.record_acknowledged;
@@ -196,6 +201,17 @@ ChamberStatus ChamberRun::status() {
     }
     if (const std::int64_t first = store_->first_stored_ns(); first > 0) s.first_stored_ms = (first - started_ns_ + 999'999) / 1'000'000;
   }
+  if (spool_) {
+    if (auto spool = spool_->spool_stats()) s.spool = *std::move(spool);
+    if (s.spool) {
+      s.lag += s.spool->waiting;
+      if (s.spool->oldest.ns > 0) s.oldest_unread = s.spool->oldest;
+    }
+    if (s.spool && s.spool->spooling && s.state == "up") {
+      s.state = "degraded";
+      s.detail = fmt::format("{} messages wait in the disk spool: {}", s.spool->waiting, s.spool->last_error);
+    }
+  }
   for (const char* suffix : {"", ".dlq"}) {
     auto topics = bus_->stats(fmt::format("utp.{}.>{}", chamber_.realm, suffix));
     if (!topics) continue;
@@ -213,11 +229,31 @@ ChamberStatus ChamberRun::status() {
   return s;
 }
 
+// What waits in the spool goes to the bus first, while the bus takes it; the rest is sent at the next start.
+void ChamberRun::forward_spool(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up) {
+  if (!spool_) return;
+  constexpr std::int64_t kAwayNs = 3'000'000'000;  // a bus that takes nothing is not waited for longer: the spool is on disk
+  std::uint64_t forwarded = 0;
+  std::int64_t deadline = clock_.monotonic_ns() + std::min(patience_ns, kAwayNs);
+  while (clock_.monotonic_ns() < deadline && !(give_up && give_up())) {
+    const auto spool = spool_->spool_stats();
+    if (!spool || !spool->spooling) return;
+    if (spool->forwarded != forwarded) deadline = clock_.monotonic_ns() + std::min(patience_ns, kAwayNs);
+    forwarded = spool->forwarded;
+    if (while_waiting) while_waiting();
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kDrainTurnNs));
+  }
+  if (const auto spool = spool_->spool_stats(); spool && spool->waiting > 0) {
+    log::warn("messages stay in the disk spool and are sent at the next start", {{"messages", std::to_string(spool->waiting)}, {"error", spool->last_error}});
+  }
+}
+
 Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up) {
   state_ = "stopping";
   std::vector<std::thread> stoppers;
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
   for (std::thread& stopper : stoppers) stopper.join();
+  forward_spool(patience_ns, while_waiting, give_up);
   if (!runner_) {
     state_ = "stopped";
     return {};
@@ -285,6 +321,10 @@ std::string to_json(const ChamberStatus& s, bool topics) {
     write_topics(s.topics, json);
   }
   json.end_object();
+  if (s.spool) {
+    json.key("spool").begin_object().field("spooling", s.spool->spooling).field("waiting", s.spool->waiting).field("forwarded", s.spool->forwarded);
+    json.field("refused", s.spool->refused).field("last_error", s.spool->last_error).end_object();
+  }
   if (s.persister) {
     const PersisterStats& p = *s.persister;
     json.key("persister").begin_object().field("messages", p.messages).field("batches", p.batches).field("retries", p.retries);

@@ -12,6 +12,7 @@
 #include "apps/utp/chamber.h"
 #include "apps/utp/counting_store.h"
 #include "apps/utp/data_directory.h"
+#include "bus/spooled_bus.h"
 #include "connector/host.h"
 #include "core/clock.h"
 #include "persist/persister.h"
@@ -42,6 +43,7 @@ struct ChamberStatus {
   std::uint64_t events = 0, stored = 0, duplicates = 0, dead_letters = 0;
   std::uint64_t lag = 0, bus_messages = 0, bus_bytes = 0;
   Timestamp oldest_unread;
+  std::optional<SpoolStats> spool;  // of a bus on a server; what waits there is part of the lag
   std::optional<std::int64_t> first_stored_ms;
 };
 std::string to_json(const ChamberStatus& status, bool topics);  // one object, one line
@@ -80,6 +82,7 @@ class ChamberRun {
   Result<Prepared> prepare_instance(const ConnectorConfig& config) const;
   Status add_persister(std::unique_ptr<Store> store);
   Status check_topics() const;
+  void forward_spool(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up);
 
   Chamber chamber_;
   const Clock& clock_;
@@ -87,6 +90,7 @@ class ChamberRun {
   Timestamp started_;
   Registry registry_;
   std::unique_ptr<Bus> bus_;
+  SpooledBus* spool_ = nullptr;  // part of bus_
   std::unique_ptr<CountingStore> store_;
   std::vector<std::unique_ptr<ConnectorInstance>> instances_;
   std::unique_ptr<Persister> persister_;

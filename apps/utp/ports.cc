@@ -129,6 +129,18 @@ Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock
   return open_embedded_bus(options);
 }
 
+Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
+                                                     const Clock& clock) {
+  UTP_CHECK(make_parents(directory));
+  EmbeddedBusOptions options;
+  options.directory = directory;
+  options.retention_bytes = topic_bytes_max;
+  options.keep_unread = true;
+  options.clock = &clock;
+  UTP_TRY(auto spool, open_embedded_bus(options));
+  return SpooledBus::create(std::move(remote), std::move(spool));
+}
+
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {
   UTP_TRY(const std::string checked, resolve_store_url(url, ""));
   const std::string path = local_path(checked);
