@@ -105,7 +105,7 @@ class CommandLine(unittest.TestCase):
         self.refused("up", "x.yaml", "--seconds", "abc", code=2, says=['"abc" is no number above 0', "such as 60"])
 
     def test_UpWithoutAFileNamesTheCure(self):
-        self.refused("up", code=3, says=["chamber.yaml", "no such file", "utp up examples/chamber.yaml"])
+        self.refused("up", code=3, says=["chamber.yaml", "no such file", "utp up FILE", "examples/chamber.yaml"])
 
     def test_UpSaysOnceWhereItsDataIs(self):
         self.write("chamber.yaml", CHAMBER)

@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -10,9 +11,13 @@ BUILD = pathlib.Path(os.environ.get("UTP_BUILD", ROOT / "build" / "release"))
 
 
 class RunTests(unittest.TestCase):
-    def run_tests(self, *args):
-        return subprocess.run([sys.executable, ROOT / "tools" / "run_tests.py", "--build", BUILD, *args],
-                              capture_output=True, text=True, timeout=300)
+    def run_tests(self, *args, programs=""):
+        """Over a build of the named programs; those of the real one."""
+        with tempfile.TemporaryDirectory(prefix="utp_run_tests_") as folder:
+            (pathlib.Path(folder) / "tests.list").write_text(programs)
+            (pathlib.Path(folder) / "bin").symlink_to(BUILD / "bin")
+            return subprocess.run([sys.executable, ROOT / "tools" / "run_tests.py", "--build", folder, *args],
+                                  capture_output=True, text=True, timeout=300)
 
     def test_ARegexThatIsNoneIsSaidSo(self):
         done = self.run_tests("(")
@@ -21,10 +26,14 @@ class RunTests(unittest.TestCase):
         self.assertNotIn("Traceback", done.stderr)
 
     def test_TheNameOfAScriptPicksItsTests(self):
-        if not (BUILD / "tests.list").exists():
-            self.skipTest(f"{BUILD} is no build folder; name one in UTP_BUILD")
         listed = self.run_tests("--list", "run_tests_test").stdout.split()
         self.assertEqual(sorted(listed), sorted(f"RunTests.{name}" for name in dir(self) if name.startswith("test_")))
+
+    def test_TheNameOfAProgramPicksItsTests(self):
+        if not (BUILD / "bin" / "cli_unit_test").exists():
+            self.skipTest(f"{BUILD} has no cli_unit_test; name a build folder in UTP_BUILD")
+        listed = self.run_tests("--list", "^cli_unit_test$", programs="cli_unit_test\n").stdout.split()
+        self.assertIn("LiveView", " ".join(listed))
 
 
 if __name__ == "__main__":

@@ -252,7 +252,9 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   return fail(Code::kUnavailable, failure_, true);
 }
 
-std::string overflow_path(const Chamber& chamber, std::string_view whose) { return fmt::format("{}/{}.overflow.jsonl", chamber.data_dir, whose); }
+std::string overflow_path(const Chamber& chamber, std::string_view whose) {
+  return fmt::format("{}/{}.overflow.jsonl", chamber.data_dir, whose);
+}
 
 std::string to_json(const ChamberStatus& s, bool topics) {
   std::string out;

@@ -27,7 +27,8 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
   return command;
 }
 
-CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description, const std::string& examples) {
+CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description,
+                            const std::string& examples) {
   CLI::App* group = parent.add_subcommand(name, description);
   group->set_help_flag("-h,--help", "This help")->group("Common");
   group->require_subcommand(1);

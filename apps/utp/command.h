@@ -24,7 +24,8 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
                       const std::string& examples);
 void add_common_options(CLI::App& command, Context& context);
 // A subcommand that only holds others: its help when called alone.
-CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description, const std::string& examples);
+CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description,
+                            const std::string& examples);
 
 // For an option that takes a number above 0.
 CLI::Validator above_zero(const std::string& example);

@@ -67,7 +67,9 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
   if (!options.size.empty()) {
     const auto bytes = parse_size(options.size);
     if (!bytes) return fail(Code::kInvalidArgument, fmt::format("--max-size: \"{}\" is no size; write 100MiB or a number of bytes", options.size));
-    if (*bytes < kSizeMin) return fail(Code::kInvalidArgument, fmt::format("--max-size {} is too small to hold a frame; give 4KiB or more", options.size));
+    if (*bytes < kSizeMin) {
+      return fail(Code::kInvalidArgument, fmt::format("--max-size {} is too small to hold a frame; give 4KiB or more", options.size));
+    }
     capture.bytes_max = *bytes;
   }
   UTP_TRY(auto writer, create_capture(options.output, capture));
@@ -116,7 +118,8 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
   if (!closed) return fail(closed.error());
   if (!written && result.frames == 0) {
     (void)std::remove(options.output.c_str());  // nothing but a header, made above
-    return fail(Code::kInvalidArgument, fmt::format("--max-size {} is too small: the first frame has {} bytes; give more", options.size, first_lost));
+    return fail(Code::kInvalidArgument,
+                fmt::format("--max-size {} is too small: the first frame has {} bytes; give more", options.size, first_lost));
   }
   return result;
 }

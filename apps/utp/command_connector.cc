@@ -55,7 +55,10 @@ int check(const Options& options, Context& context) {
   }
   fmt::print("{}: good: {} {}, {} event types, {} channels, {} secrets\n", manifest->file, manifest->id, manifest->version,
              manifest->event_types.size(), manifest->channels.size(), manifest->secrets.size());
-  if (!linked) print_note(fmt::format("its entry \"builtin:{}\" is not in this program: its README.md says which lines of apps/utp link it in; or use exec:", manifest->builtin));
+  if (!linked) {
+    print_note(fmt::format("its entry \"builtin:{}\" is not in this program: link it in by three lines in apps/utp (docs/connectors.md), or use exec:",
+                           manifest->builtin));
+  }
   return kOk;
 }
 

@@ -198,8 +198,12 @@ void print_letters(const Replayed& r) {
   if (places.all == 0) return;
   std::string text = fmt::format("{} dead letters", human_count(places.all));
   if (places.on_bus > 0) text += fmt::format("; {} are on the bus: utp dlq list --bus {}", human_count(places.on_bus), r.bus);
-  for (const auto& [file, count] : places.files) text += fmt::format("; {} more went to {} (JSON lines)", human_count(count), file);
-  if (places.dropped > 0) text += fmt::format("; {} were only counted: the file is full or cannot be written", human_count(places.dropped));
+  for (const auto& [file, count] : places.files) {
+    text += fmt::format("; {} more went to {} (JSON lines)", human_count(count), file);
+  }
+  if (places.dropped > 0) {
+    text += fmt::format("; {} were only counted: the file is full or cannot be written", human_count(places.dropped));
+  }
   print_note(text);
 }
 

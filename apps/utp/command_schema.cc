@@ -91,7 +91,8 @@ int check(const SchemaOptions& options, Context& context) {
     if (found->findings.empty()) fmt::print("{} schemas, {} published: all is well\n", found->files, found->locked);
   }
   if (found->findings.empty()) return kOk;
-  std::string message = fmt::format("{}: {} finding{} in {} schema{}", directory, found->findings.size(), found->findings.size() == 1 ? "" : "s", found->files, found->files == 1 ? "" : "s");
+  const auto counted = [](std::size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); };
+  std::string message = fmt::format("{}: {} in {}", directory, counted(found->findings.size(), "finding"), counted(found->files, "schema"));
   for (const std::string& finding : found->findings) message += "\n" + finding;
   print_error(message);
   return kFailure;

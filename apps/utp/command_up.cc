@@ -31,7 +31,7 @@ int set_up_log(const Chamber& chamber, const Context& context, bool level_given)
 
 // Where the data goes and how to look at it. A URL that is no path may hold a password: it is shown as the file has it.
 void say_where(const Chamber& chamber, const std::string& file) {
-  const auto shown = [](const std::string& url, const std::string& as_written) { return local_path(url).empty() ? as_written : url; };
+  const auto shown = [](const std::string& url, const std::string& written) { return local_path(url).empty() ? written : url; };
   print_note(fmt::format("bus {}, store {}", shown(chamber.bus, chamber.bus_shown), shown(chamber.store, chamber.store_shown)));
   print_note(fmt::format("look at them with: utp topics --chamber {} (query, tail and dlq take --chamber too)", file));
 }
@@ -43,7 +43,8 @@ int run_parts(const UpOptions& options, ChamberRunOptions parts, bool exclusive,
   auto chamber = load_chamber(options.file);
   if (!chamber) {
     if (std::error_code ignored; std::filesystem::exists(options.file, ignored)) return report_configuration(chamber.error());
-    print_error(fmt::format("{}: there is no such file; name a chamber file, such as: utp {} examples/chamber.yaml", options.file, title));
+    print_error(fmt::format("{}: there is no such file; name a chamber file: utp {} FILE (examples/chamber.yaml has comments)",
+                            options.file, title));
     return kConfiguration;
   }
   // Everything is checked before anything is made; the lock is the first thing on disk.

@@ -52,7 +52,8 @@ std::string in_words(const Node& node) {
       {"^[0-9]+(ns|us|ms|s|m|h|d)$", "a duration in ns, us, ms, s, m, h or d, such as 250ms or 30s"},
       {"^[1-9][0-9]*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?$", "a size such as 64MiB or 1GiB"},
       {"^[0-9]+(B|KiB|MiB|GiB)$", "a size such as 64MiB or 1GiB"},
-      {"^(builtin:[a-z0-9][a-z0-9_-]*|exec:.*[^ ].*)$", "builtin:<id>, or exec:<program> [arguments], such as \"exec:python3 feed.py\""},
+      {"^(builtin:[a-z0-9][a-z0-9_-]*|exec:.*[^ ].*)$",
+       "builtin:<id>, or exec:<program> [arguments], such as \"exec:python3 feed.py\""},
       {"^[0-9]+\\.[0-9]+\\.[0-9]+$", "three numbers such as 1.0.0"},
       {"^[a-z0-9][a-z0-9_-]*$", "a name of a-z 0-9 _ - that begins with a letter or digit, such as us_1"},
       {"^[A-Za-z_][A-Za-z0-9_]*$", "a name of letters, digits and _ that begins with no digit, such as API_KEY"},
@@ -101,7 +102,8 @@ class Validator {
     const JsonValue& value = *at.value;
     if (node.never) return refuse(at, "false", found(value) + ", expected nothing here");
     if (node.types != kTypeAny && !has_type(node, value)) {
-      return refuse(at, "type", found(value) + ", expected " + (node.types == kTypeString && node.pattern ? in_words(node) : type_names(node.types)));
+      const bool pattern = node.types == kTypeString && node.pattern != nullptr;
+      return refuse(at, "type", found(value) + ", expected " + (pattern ? in_words(node) : type_names(node.types)));
     }
     if (node.has_choices && !check_choices(node, at)) return false;
     switch (value.kind) {

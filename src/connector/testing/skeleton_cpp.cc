@@ -242,8 +242,10 @@ Then, from the top of the source tree:
     ./utp connector test connectors/{{id}}     builds it and runs its contract cases
     ./utp test {{name}}_connector              the same as a test of the tree
 
-1. Put the venue's address into `connector.manifest.yaml` and `{{id}}_collector.cc`, its channels into the manifest, its subscription message into `{{id}}_collector.cc`, its frames into `{{id}}_mapper.cc`.
-2. `./utp capture {{id}} -o today.utpcap --seconds 60` records frames; put a few into `tests/`, with the events that they must become.
+1. Put the venue's address and channels into `connector.manifest.yaml`, the address and the subscription message into
+   `{{id}}_collector.cc`, its frames into `{{id}}_mapper.cc`.
+2. `./utp capture {{id}} -o today.utpcap --seconds 60` records frames. A case in `tests/` is a few of them and the events that they
+   must become.
 )~";
 
 constexpr std::string_view kFramesText = R"~({"t":"connect","conn":"0","ts":1767323045.0,"data":"wss://ws.example.com/"}
