@@ -40,7 +40,7 @@ utp_install_headers(utp_connector_dev store connector)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/drivers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/utp
   COMPONENT utp_connector_dev FILES_MATCHING PATTERN "*.h")
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/schemas DESTINATION ${CMAKE_INSTALL_DATADIR}/utp COMPONENT utp_dev
-  FILES_MATCHING PATTERN "*.json")
+  FILES_MATCHING PATTERN "*.json" PATTERN "schemas.lock")
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/utpConfig.cmake.in ${CMAKE_BINARY_DIR}/utpConfig.cmake
   INSTALL_DESTINATION ${utp_package_dir} PATH_VARS CMAKE_INSTALL_DATADIR)

@@ -92,8 +92,28 @@ class CommandLine(unittest.TestCase):
         self.assertFalse((self.folder / "none.db").exists())
 
     def test_HelpHasExamplesForEveryCommand(self):
-        for command in ("demo", "up", "replay", "capture", "connect", "persister", "query", "topics", "tail", "doctor", "completion"):
-            self.assertIn("Examples:", self.utp(command, "--help").stdout, command)
+        for command in ("demo", "up", "replay", "capture", "connect", "persister", "query", "topics", "tail", "doctor", "completion",
+                        "dlq", "schema", "connector", "dlq list"):
+            help = self.utp(*command.split(), "--help").stdout
+            self.assertIn("Examples:", help, command)
+            self.assertIn(f"Usage: utp {command} ", help)
+
+    def test_RefusesANumberThatIsNone(self):
+        for text in ("abc", "0", "-1", "1x", "nan", "inf", ""):
+            done = self.refused("demo", "--seconds=" + text if text else "--seconds=", code=2, says=["--seconds"])
+            self.assertLess(len(done.stderr), 200, done.stderr)
+        self.refused("up", "x.yaml", "--seconds", "abc", code=2, says=['"abc" is no number above 0', "such as 60"])
+
+    def test_UpWithoutAFileNamesTheCure(self):
+        self.refused("up", code=3, says=["chamber.yaml", "no such file", "utp up FILE", "examples/chamber.yaml"])
+
+    def test_UpSaysOnceWhereItsDataIs(self):
+        self.write("chamber.yaml", CHAMBER)
+        done = self.utp("up", "chamber.yaml", "--seconds", "1")
+        self.assertEqual(done.stderr.count("store sqlite:"), 1, done.stderr)
+        self.assertIn("data/store.db", done.stderr)
+        command = done.stderr[done.stderr.index("utp topics"):].splitlines()[0].split(" (")[0].split()
+        self.assertIn("utp.test.here.", self.utp(*command[1:]).stdout)
 
     # Configuration
 
@@ -113,7 +133,9 @@ class CommandLine(unittest.TestCase):
         self.bad_chamber(CHAMBER.replace("realm: test", "realm: [test]"), ["chamber.yaml:1", "/realm"])
 
     def test_NamesTheLineOfABadDuration(self):
-        self.bad_chamber(CHAMBER + "    lateness: soon\n", ["chamber.yaml:8", "lateness"])
+        self.bad_chamber(CHAMBER + "    lateness: soon\n", ["chamber.yaml:8", "lateness", "such as 30s"])
+        self.bad_chamber(CHAMBER + "    stale_after: 30\n", ["chamber.yaml:8", "found 30", "such as 30s"])
+        self.bad_chamber(CHAMBER + "topics:\n  quotes/v2: {retention: long}\n", ["chamber.yaml:9", "such as 30s"])
 
     def test_RefusesAChamberWithoutConnectors(self):
         self.bad_chamber("realm: test\n", ["chamber.yaml:1", "connectors"])
@@ -358,6 +380,33 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(second["event_types"].keys(), first["event_types"].keys())
         self.assertEqual(self.rows(self.folder / "r.db"), rows)
 
+    def test_AReplaySaysWhereItsDeadLettersAre(self):
+        opened = {"t": "connect", "conn": "0", "ts": 1795357800.0, "data": "wss://sim"}
+        bad = {"t": "recv", "conn": "0", "ts": 1795357801.0, "data": "no json"}
+        self.write("bad.jsonl", "".join(json.dumps(frame) + "\n" for frame in [opened] + 350 * [bad]))
+        done = self.utp("replay", "sim", "bad.jsonl", "--store", "sqlite:new/bad.db")
+        self.assertIn("350 dead letters; 100 are on the bus: utp dlq list --bus embedded:new/bad.db.bus; "
+                      "250 more went to new/sim.replay.overflow.jsonl", done.stderr)
+        self.assertEqual(len((self.folder / "new" / "sim.replay.overflow.jsonl").read_text().splitlines()), 250)
+        result = self.last_json(self.utp("replay", "sim", "bad.jsonl", "--store", "sqlite:newer/bad.db", "--json"))
+        self.assertEqual((result["dlq"], result["dlq_overflow"]), (350, {"newer/sim.replay.overflow.jsonl": 250}))
+
+    def test_ADamagedCaptureIsNamedOnce(self):
+        self.utp("capture", "sim", "-o", "cut.utpcap", "--level", "0", "--seconds", "1")
+        whole = (self.folder / "cut.utpcap").read_bytes()
+        (self.folder / "cut.utpcap").write_bytes(whole[:-5])
+        done = self.refused("replay", "sim", "cut.utpcap", "--store", "sqlite:cut.db", "-q", code=1, says=["everything before it was replayed"])
+        self.assertEqual(done.stderr.count("cut.utpcap"), 1, done.stderr)
+
+    def test_ACaptureCountsWhatIsInTheFile(self):
+        self.refused("capture", "sim", "-o", "none.utpcap", "--max-size", "10", code=3, says=["--max-size 10", "4KiB or more"])
+        self.assertFalse((self.folder / "none.utpcap").exists())
+        wrote = self.last_json(self.utp("capture", "sim", "-o", "small.utpcap", "--max-size", "20KiB", "--json"))
+        self.assertLessEqual((self.folder / "small.utpcap").stat().st_size, 20 << 10)
+        self.assertGreater(wrote["frames"], 0)
+        read = self.last_json(self.utp("replay", "sim", "small.utpcap", "--store", "sqlite:small.db", "--json"))
+        self.assertEqual(wrote["frames"], read["frames"])
+
     def test_ReplayRefusesACaptureThatIsNone(self):
         self.write("x.bin", "\x01\x02 nothing that anybody recorded")
         self.refused("replay", "coinbase", "x.bin", "--store", "sqlite:r.db", code=1, says=["x.bin"])
@@ -495,6 +544,25 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(result["failed"], 0, result)
         self.assertGreaterEqual(result["passed"], 7, result)
         self.refused("connector", "new", "My Venue", code=1, says=["My Venue"])
+
+    def test_AManifestsPatternsAreSaidInWords(self):
+        self.utp("connector", "new", "mine")
+        manifest = self.folder / "mine" / "connector.manifest.yaml"
+        text = manifest.read_text()
+        manifest.write_text(text.replace("exec:python3 mine.py", "python3 mine.py"))
+        done = self.refused("connector", "check", "mine", code=3, says=["/entry", 'such as "exec:python3 feed.py"'])
+        self.assertNotIn("[a-z", done.stderr)
+        manifest.write_text(text.replace("60s", "60"))
+        self.refused("connector", "check", "mine", code=3, says=["stale_after", "found 60", "such as 250ms or 30s"])
+
+    def test_ANewConnectorRunsAsItsReadmeSays(self):
+        self.utp("connector", "new", "myvenue")
+        commands = [l.strip().split("   ")[0].split() for l in (self.folder / "myvenue" / "README.md").read_text().splitlines()
+                    if l.startswith("    utp ")]
+        self.assertEqual([c[1] for c in commands], ["connector", "up", "query"])
+        for command in commands:
+            out = self.utp(*command[1:-1], "3").stdout if "--seconds" in command else self.utp(*command[1:]).stdout
+        self.assertIn("myvenue", out)
 
     def test_TheExampleConnectorPassesItsCheck(self):
         self.assertIn("good", self.utp("connector", "check", ROOT / "examples" / "exec_connector").stdout)

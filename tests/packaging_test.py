@@ -97,6 +97,21 @@ class Packaging(unittest.TestCase):
         self.assertEqual(refused, "minimum /payload/size")
         schemas = pathlib.Path((build / "schemas_dir.txt").read_text())
         self.assertTrue((schemas / "envelope" / "1.0.0.json").is_file(), schemas)
+        self.assertTrue((schemas / "schemas.lock").is_file(), schemas)
+
+    def test_the_program_in_the_documentation_builds_and_runs(self):
+        prefix, source, build = (self.folder / name for name in ("prefix", "source", "build"))
+        self.run_ok("cmake", "--install", BUILD, "--prefix", prefix, "--component", "utp_dev")
+        source.mkdir()
+        text = (ROOT / "docs" / "library.md").read_text()
+        for file, language in (("CMakeLists.txt", "cmake"), ("main.cc", "cpp")):
+            (source / file).write_text(re.search(rf"```{language}\n(.*?)```", text, re.S).group(1))
+        flags = f"-fsanitize={cached('UTP_SANITIZE')}" if cached("UTP_SANITIZE") else ""
+        self.run_ok("cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}",
+                    f"-DCMAKE_CXX_COMPILER={cached('CMAKE_CXX_COMPILER')}", f"-DCMAKE_CXX_FLAGS={flags}")
+        self.run_ok("cmake", "--build", build)
+        event = json.loads(self.run_ok(build / "first"))
+        self.assertEqual((event["symbol"], event["payload"]), ("BTC-USD", {"price": 65083.67, "size": 0.5}))
 
     def test_public_headers_do_not_show_what_the_library_is_built_with(self):
         prefix = self.folder / "prefix"

@@ -4,7 +4,8 @@
 
     run_tests.py --build DIR [--jobs N] [--list] [REGEX]
 
-REGEX is searched in the full test name (Suite.Case). Exit status 0 only when at least one test ran and none failed.
+REGEX is searched in the full test name (Suite.Case), and in the name of its program or script: then all of its tests run.
+Exit status 0 only when at least one test ran and none failed, 2 when none matches or the regex is none.
 """
 import argparse
 import concurrent.futures
@@ -134,7 +135,11 @@ def main():
     parser.add_argument("--fail-on-skip", metavar="REGEX", help="a skip whose name matches counts as a failure")
     parser.add_argument("regex", nargs="?")
     args = parser.parse_args()
-    pattern = re.compile(args.regex) if args.regex else None
+    try:
+        pattern = re.compile(args.regex or "")
+    except re.error as bad:
+        print(f"{args.regex!r} is no regular expression: {bad}; a name such as Persister or tidy_test is one", file=sys.stderr)
+        return 2
 
     build = args.build.resolve()
     env = dict(os.environ, UTP_BINARY=str(build / "bin" / "utp"), UTP_BUILD=str(build), PYTHONDONTWRITEBYTECODE="1")
@@ -146,13 +151,16 @@ def main():
     jobs = []
     for name in (build / "tests.list").read_text().split():
         program = str(build / "bin" / name)
-        names = [n for n in gtest_names(program) if not pattern or pattern.search(n)]
+        names = gtest_names(program)
+        if not pattern.search(name):
+            names = [n for n in names if pattern.search(n)]
         if args.list:
             print("\n".join(names))
         elif names:
             jobs.append((name, lambda p=program, n=names: run_gtest(p, n, env)))
     for path in sorted((ROOT / "tests").glob("**/*_test.py")):
-        jobs.append((path.name, lambda p=path: run_script(p, args.regex, env)))
+        wanted = None if pattern.search(path.name) else args.regex
+        jobs.append((path.name, lambda p=path, w=wanted: run_script(p, w, env)))
     passed = failed = 0
     skips, reports, slow = [], [], []
     with concurrent.futures.ThreadPoolExecutor(max_workers=args.jobs) as pool:

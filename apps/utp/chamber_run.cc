@@ -132,7 +132,7 @@ Result<ChamberRun::Prepared> ChamberRun::prepare_instance(const ConnectorConfig&
   o.secrets = *std::move(secrets);
   o.publisher.durability = chamber_.durability;
   o.publisher.interval_ns = chamber_.interval_ns;
-  o.dead_letter_overflow_file = fmt::format("{}/{}.overflow.jsonl", chamber_.data_dir, o.source_id);
+  o.dead_letter_overflow_file = overflow_path(chamber_, o.source_id);
   const BuiltinConnector* builtin = find_builtin(o.manifest);
   if (!builtin && o.manifest.entry == Manifest::Entry::kBuiltin) {
     return fail(Code::kUnsupported, fmt::format("{}: the entry \"builtin:{}\" is not in this program; link it into a program of its own, or use exec:",
@@ -152,7 +152,7 @@ Status ChamberRun::add_persister(std::unique_ptr<Store> store) {
   o.dead_letters.source_id = "persister." + chamber_.persister.group;
   o.dead_letters.realm = chamber_.realm;
   o.dead_letters.region = chamber_.region;
-  o.dead_letters.overflow = overflow_file(fmt::format("{}/persister.overflow.jsonl", chamber_.data_dir), 64u << 20);
+  o.dead_letters.overflow = overflow_file(overflow_path(chamber_, kPersisterOverflow), 64u << 20);
   UTP_TRY(persister_, Persister::create(*bus_, *store_, registry_, clock_, std::move(o)));
   runner_ = std::make_unique<PersisterRunner>(*persister_);
   return {};
@@ -286,6 +286,10 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   failure_ = fmt::format("{}; {} messages stay on the bus and are stored at the next start",
                          stats.last_error.empty() ? "the store took too long" : stats.last_error, status().lag);
   return fail(Code::kUnavailable, failure_, true);
+}
+
+std::string overflow_path(const Chamber& chamber, std::string_view whose) {
+  return fmt::format("{}/{}.overflow.jsonl", chamber.data_dir, whose);
 }
 
 std::string to_json(const ChamberStatus& s, bool topics) {

@@ -48,6 +48,10 @@ struct ChamberStatus {
 };
 std::string to_json(const ChamberStatus& status, bool topics);  // one object, one line
 
+// The file for dead letters past the cap: of a connector by its source_id, or of the persister.
+inline constexpr std::string_view kPersisterOverflow = "persister";
+std::string overflow_path(const Chamber& chamber, std::string_view whose);
+
 class ChamberRun {
  public:
   // Opens and checks everything before anything is started. The data directory is locked by the caller where it must be.

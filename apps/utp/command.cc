@@ -1,5 +1,8 @@
 #include "apps/utp/command.h"
 
+#include <charconv>
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "core/timestamp.h"
@@ -36,11 +39,23 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
   return command;
 }
 
-CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description) {
+CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description,
+                            const std::string& examples) {
   CLI::App* group = parent.add_subcommand(name, description);
   group->set_help_flag("-h,--help", "This help")->group("Common");
   group->require_subcommand(1);
+  group->footer("Examples:\n" + examples);
   return group;
+}
+
+CLI::Validator above_zero(const std::string& example) {
+  const auto check = [example](std::string& text) -> std::string {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size() && number > 0 && std::isfinite(number)) return "";
+    return fmt::format("\"{}\" is no number above 0; write one such as {}", text, example);
+  };
+  return CLI::Validator(check, "POSITIVE");
 }
 
 }  // namespace utp::app

@@ -24,11 +24,14 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
                       const std::string& examples);
 void add_common_options(CLI::App& command, Context& context);
 // A subcommand that only holds others: its help when called alone.
-CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description);
+CLI::App* add_command_group(CLI::App& parent, const std::string& name, const std::string& description,
+                            const std::string& examples);
 
 // For CLI::Option::check: "" or what is wrong, so that the command line is refused (kUsage) before anything is opened.
 std::string check_time(const std::string& text);              // 2026-11-22, 2026-11-22T14:30:00.5Z
 std::string check_time_or_duration(const std::string& text);  // also 10m, back from now
+// For an option that takes a number above 0.
+CLI::Validator above_zero(const std::string& example);
 
 void add_bench(CLI::App& app, Context& context);
 void add_capture(CLI::App& app, Context& context);

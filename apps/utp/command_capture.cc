@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <thread>
 
 #include <fmt/format.h>
@@ -16,6 +17,7 @@ namespace utp::app {
 namespace {
 
 constexpr std::size_t kQueueBytes = 32u << 20;
+constexpr std::uint64_t kSizeMin = 4096;  // less holds no frame beside the file's own bytes
 constexpr std::int64_t kPopNs = 100'000'000;
 
 struct CaptureCommandOptions {
@@ -46,7 +48,7 @@ class CommandsOnly final : public MapperOutput {
 };
 
 struct Captured {
-  std::uint64_t frames = 0, frame_bytes = 0, file_bytes = 0;
+  std::uint64_t frames = 0, frame_bytes = 0, file_bytes = 0;  // of what is in the file
   std::int64_t elapsed_ns = 0;
   Status ended;  // of the collector
 };
@@ -65,6 +67,9 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
   if (!options.size.empty()) {
     const auto bytes = parse_size(options.size);
     if (!bytes) return fail(Code::kInvalidArgument, fmt::format("--max-size: \"{}\" is no size; write 100MiB or a number of bytes", options.size));
+    if (*bytes < kSizeMin) {
+      return fail(Code::kInvalidArgument, fmt::format("--max-size {} is too small to hold a frame; give 4KiB or more", options.size));
+    }
     capture.bytes_max = *bytes;
   }
   UTP_TRY(auto writer, create_capture(options.output, capture));
@@ -79,16 +84,21 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
   });
   Progress progress("capture", !context.common.json);
   Status written;
+  std::size_t first_lost = 0;  // size of the first frame that was not written
   bool stopping = false;
   for (;;) {
     const auto frames = queue.pop(1024, kPopNs);
     if (frames.empty() && queue.closed()) break;
     for (const Frame& frame : frames) {
       if (written) written = writer->write(frame);
+      if (written) {
+        ++result.frames;
+        result.frame_bytes += frame.bytes.size();
+      } else if (first_lost == 0) {
+        first_lost = frame.bytes.size();
+      }
       commands.on_frame(frame);
       mapper->on_frame(frame, commands);
-      ++result.frames;
-      result.frame_bytes += frame.bytes.size();
     }
     queue.done(frames.size());
     result.elapsed_ns = clock.monotonic_ns() - started;
@@ -106,6 +116,11 @@ Result<Captured> record(const CaptureCommandOptions& options, Context& context) 
   if (!written && written.error().code != Code::kFull) return fail(written.error());
   if (!written && capture.bytes_max == 0) return fail(written.error());
   if (!closed) return fail(closed.error());
+  if (!written && result.frames == 0) {
+    (void)std::remove(options.output.c_str());  // nothing but a header, made above
+    return fail(Code::kInvalidArgument,
+                fmt::format("--max-size {} is too small: the first frame has {} bytes; give more", options.size, first_lost));
+  }
   return result;
 }
 
@@ -137,7 +152,7 @@ void add_capture(CLI::App& app, Context& context) {
   auto options = std::make_shared<CaptureCommandOptions>();
   add_connector_argument(*command, options->connector);
   command->add_option("-o,--output", options->output, "The capture file")->required();
-  command->add_option("--seconds", options->seconds, "Ends after so many seconds (default: Ctrl-C)")->check(CLI::PositiveNumber);
+  command->add_option("--seconds", options->seconds, "Ends after so many seconds (default: Ctrl-C)")->check(above_zero("60"));
   command->add_option("--max-size", options->size, "Ends when the file is so large, such as 100MiB");
   command->add_option("--level", options->level, "zstd level, 0 = not compressed (default 3)")->check(CLI::Range(0, 19));
   add_collector_options(*command, options->connector);

@@ -55,7 +55,10 @@ int check(const Options& options, Context& context) {
   }
   fmt::print("{}: good: {} {}, {} event types, {} channels, {} secrets\n", manifest->file, manifest->id, manifest->version,
              manifest->event_types.size(), manifest->channels.size(), manifest->secrets.size());
-  if (!linked) print_note(fmt::format("its entry \"builtin:{}\" is not in this program: link it in (apps/utp/ports.cc) or use exec:", manifest->builtin));
+  if (!linked) {
+    print_note(fmt::format("its entry \"builtin:{}\" is not in this program: link it in by three lines in apps/utp (docs/connectors.md), or use exec:",
+                           manifest->builtin));
+  }
   return kOk;
 }
 
@@ -151,7 +154,9 @@ int create(const Options& options, Context& context) {
 }  // namespace
 
 void add_connector(CLI::App& app, Context& context) {
-  CLI::App* group = add_command_group(app, "connector", "Connectors: write a new one, check and test it, list them");
+  CLI::App* group = add_command_group(app, "connector", "Connectors: write a new one, check and test it, list them",
+                                      "  utp connector new my_venue\n  utp connector check my_venue\n  utp connector test my_venue\n"
+                                      "  utp connector list");
   auto options = std::make_shared<Options>();
   const auto on = [&context, options](CLI::App* command, int (*action)(const Options&, Context&)) {
     command->callback([&context, options, action] { context.action = [&context, options, action] { return action(*options, context); }; });

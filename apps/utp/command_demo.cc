@@ -104,7 +104,7 @@ void add_demo(CLI::App& app, Context& context) {
                                   "  utp demo\n  utp demo --live                 # Coinbase's public feed, no account needed\n"
                                   "  utp demo --seconds 15 --json    # headless; the last line is the result");
   auto options = std::make_shared<DemoOptions>();
-  command->add_option("--seconds", options->seconds, "Ends after so many seconds (default: Ctrl-C)")->check(CLI::PositiveNumber);
+  command->add_option("--seconds", options->seconds, "Ends after so many seconds (default: Ctrl-C)")->check(above_zero("60"));
   command->add_flag("--live", options->live, "Coinbase's public feed instead of simulated markets");
   command->add_option("--data", options->data, "Folder to keep the data in, added to what is there (default: the demo's own, emptied first)");
   command->add_option("--seed", options->seed, "Seed of the simulated markets (default 1)");

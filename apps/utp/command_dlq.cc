@@ -251,7 +251,9 @@ void add_filter(CLI::App& command, DlqCommandOptions& options, bool changes) {
 }  // namespace
 
 void add_dlq(CLI::App& app, Context& context) {
-  CLI::App* group = add_command_group(app, "dlq", "Dead letters: what could not go on, with its bytes and the reason");
+  CLI::App* group = add_command_group(app, "dlq", "Dead letters: what could not go on, with its bytes and the reason",
+                                      "  utp dlq list\n  utp dlq show 3fa81c                  # the beginning of an id is enough\n"
+                                      "  utp dlq replay --code schema_unknown --all\n  utp dlq drop 3fa81c");
   auto options = std::make_shared<DlqCommandOptions>();
   const auto on = [&context, options](CLI::App* command, auto action, const char* needs_filter_to = nullptr) {
     add_place_options(*command, options->place, kUsesBus | kUsesSchemas);

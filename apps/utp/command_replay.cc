@@ -61,6 +61,7 @@ struct Replayed {
   ReplayResult replay;
   PipelineCounts counts;
   DeadLetterStats frame_letters;
+  std::string frame_overflow, store_overflow;  // files that letters past the cap went to
   ChamberStatus status;
   std::map<std::string, CountingStore::Counts> stored;
   std::string refusal;  // of the first event that the store did not take
@@ -85,9 +86,9 @@ class Replay {
     o.region = options_.region;
     o.source_id = options_.source.empty() ? o.manifest.id + ".replay" : options_.source;
     UTP_TRY(auto chamber_run, open_chamber(place, o.realm));
-    o.dead_letter_overflow_file = chamber_run->chamber().data_dir + "/" + o.source_id + ".overflow.jsonl";
-
     Replayed out;
+    out.frame_overflow = o.dead_letter_overflow_file = overflow_path(chamber_run->chamber(), o.source_id);
+    out.store_overflow = overflow_path(chamber_run->chamber(), kPersisterOverflow);
     out.realm = o.realm;
     out.source = o.source_id;
     out.bus = chamber_run->chamber().bus_shown;
@@ -173,12 +174,48 @@ class Replay {
   std::int64_t started_ns_;
 };
 
+// Where the dead letters of a replay are: the bus, files past the cap, nowhere.
+struct LetterPlaces {
+  std::uint64_t all = 0, on_bus = 0, dropped = 0;
+  std::vector<std::pair<std::string, std::uint64_t>> files;
+};
+
+LetterPlaces letter_places(const Replayed& r) {
+  LetterPlaces places;
+  const auto add = [&](const DeadLetterStats& stats, const std::string& file) {
+    places.all += stats.letters;
+    places.on_bus += stats.written;
+    places.dropped += stats.dropped;
+    if (stats.overflowed > 0) places.files.emplace_back(file, stats.overflowed);
+  };
+  add(r.frame_letters, r.frame_overflow);
+  if (r.status.persister) add(r.status.persister->dead_letters, r.store_overflow);
+  return places;
+}
+
+void print_letters(const Replayed& r) {
+  const LetterPlaces places = letter_places(r);
+  if (places.all == 0) return;
+  std::string text = fmt::format("{} dead letters", human_count(places.all));
+  if (places.on_bus > 0) text += fmt::format("; {} are on the bus: utp dlq list --bus {}", human_count(places.on_bus), r.bus);
+  for (const auto& [file, count] : places.files) {
+    text += fmt::format("; {} more went to {} (JSON lines)", human_count(count), file);
+  }
+  if (places.dropped > 0) {
+    text += fmt::format("; {} were only counted: the file is full or cannot be written", human_count(places.dropped));
+  }
+  print_note(text);
+}
+
 void print_json(const ReplayCommandOptions& options, const Replayed& r) {
   std::string out;
   JsonWriter json(out);
   json.begin_object().field("connector", options.connector.connector).field("file", options.file).field("source_id", r.source).field("realm", r.realm);
   json.field("bus", r.bus).field("frames", r.replay.frames).field("events", r.counts.events_total).field("stored", r.status.stored);
-  json.field("duplicates", r.status.duplicates).field("dlq", r.frame_letters.letters + r.status.dead_letters).field("gaps", r.counts.gaps);
+  const LetterPlaces letters = letter_places(r);
+  json.field("duplicates", r.status.duplicates).field("dlq", letters.all).key("dlq_overflow").begin_object();
+  for (const auto& [overflow, count] : letters.files) json.field(overflow, count);
+  json.end_object().field("gaps", r.counts.gaps);
   json.field("commands", r.counts.commands).field("lag", r.status.lag).field("seconds", static_cast<double>(r.status.elapsed_ns / 1'000'000) / 1e3);
   json.field("complete", !r.replay.stopped && r.replay.damage.empty() && r.drained.has_value());
   if (!r.replay.damage.empty()) json.field("damage", r.replay.damage);
@@ -208,7 +245,7 @@ void print_text(const Replayed& r, bool color) {
   fmt::print("{}", table.text(color));
   fmt::print("{} frames, {} events, {} stored, {} known already, {} dead letters, {} gaps in {}\n", human_count(r.replay.frames),
              human_count(r.counts.events_total), human_count(r.status.stored), human_count(r.status.duplicates),
-             human_count(r.frame_letters.letters + r.status.dead_letters), human_count(r.counts.gaps), human_duration(r.status.elapsed_ns));
+             human_count(letter_places(r).all), human_count(r.counts.gaps), human_duration(r.status.elapsed_ns));
 }
 
 int replay_command(const ReplayCommandOptions& options, Context& context) {
@@ -217,15 +254,14 @@ int replay_command(const ReplayCommandOptions& options, Context& context) {
   if (context.common.json) print_json(options, *result);
   else if (!context.common.quiet) print_text(*result, colored(1));
   std::fflush(stdout);
-  const std::uint64_t letters = result->frame_letters.letters + result->status.dead_letters;
-  if (letters > 0) print_note(fmt::format("{} dead letters; see: utp dlq list --bus {}", human_count(letters), result->bus));
+  print_letters(*result);
   if (!result->drained) return report(result->drained.error());
   if (result->status.stored + result->status.duplicates == 0 && result->status.dead_letters > 0) {
     print_error(fmt::format("the store refused every event: {}", result->refusal));
     return kFailure;
   }
   if (!result->replay.damage.empty()) {
-    print_error(fmt::format("{}: {}; everything before it was replayed", options.file, result->replay.damage));
+    print_error(fmt::format("{}; everything before it was replayed", result->replay.damage));
     return kFailure;
   }
   if (result->replay.stopped) {
@@ -246,7 +282,7 @@ void add_replay(CLI::App& app, Context& context) {
   add_connector_argument(*command, options->connector);
   command->add_option("FILE", options->file, "A capture, or a recording in a known format; zstd and gzip are seen through")->required();
   command->add_option("--pace", options->pace, "flat (default): as fast as it goes; original: as recorded")->check(CLI::IsMember({"flat", "original"}));
-  command->add_option("--speed", options->speed, "Times the original pace")->check(CLI::PositiveNumber);
+  command->add_option("--speed", options->speed, "Times the original pace")->check(above_zero("10"));
   command->add_option("--realm", options->realm, "Realm of the events (default replay_<connector>); a store holds one");
   command->add_option("--source", options->source, "source_id of the events (default <connector>.replay)");
   command->add_option("--settings", options->connector.settings, "The connector's own settings, a JSON object");

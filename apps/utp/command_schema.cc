@@ -91,7 +91,8 @@ int check(const SchemaOptions& options, Context& context) {
     if (found->findings.empty()) fmt::print("{} schemas, {} published: all is well\n", found->files, found->locked);
   }
   if (found->findings.empty()) return kOk;
-  std::string message = fmt::format("{}: {} of {} schemas are not right", directory, found->findings.size(), found->files);
+  const auto counted = [](std::size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); };
+  std::string message = fmt::format("{}: {} in {}", directory, counted(found->findings.size(), "finding"), counted(found->files, "schema"));
   for (const std::string& finding : found->findings) message += "\n" + finding;
   print_error(message);
   return kFailure;
@@ -263,7 +264,9 @@ void add_schemas_option(CLI::App& command, SchemaOptions& options) {
 }  // namespace
 
 void add_schema(CLI::App& app, Context& context) {
-  CLI::App* group = add_command_group(app, "schema", "Schemas: check, show, tables, typed models, compatibility");
+  CLI::App* group = add_command_group(app, "schema", "Schemas: check, show, tables, typed models, compatibility",
+                                      "  utp schema show\n  utp schema show trades/v2\n  utp schema gen pydantic -o models.py\n"
+                                      "  utp schema check my_schemas");
   auto options = std::make_shared<SchemaOptions>();
   const auto on = [&context, options](CLI::App* command, int (*action)(const SchemaOptions&, Context&)) {
     command->callback([&context, options, action] { context.action = [&context, options, action] { return action(*options, context); }; });

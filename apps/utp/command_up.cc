@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <set>
 
 #include <fmt/format.h>
@@ -28,12 +29,24 @@ int set_up_log(const Chamber& chamber, const Context& context, bool level_given)
   return kUnavailable;
 }
 
+// Where the data goes and how to look at it. A URL that is no path may hold a password: it is shown as the file has it.
+void say_where(const Chamber& chamber, const std::string& file) {
+  const auto shown = [](const std::string& url, const std::string& written) { return local_path(url).empty() ? written : url; };
+  print_note(fmt::format("bus {}, store {}", shown(chamber.bus, chamber.bus_shown), shown(chamber.store, chamber.store_shown)));
+  print_note(fmt::format("look at them with: utp topics --chamber {} (query, tail and dlq take --chamber too)", file));
+}
+
 // Parts of a chamber in this process, over its bus.
 int run_parts(const UpOptions& options, ChamberRunOptions parts, bool exclusive, const char* title, Context& context, bool level_given) {
   const SystemClock clock;
   const std::int64_t started = clock.monotonic_ns();
   auto chamber = load_chamber(options.file);
-  if (!chamber) return report_configuration(chamber.error());
+  if (!chamber) {
+    if (std::error_code ignored; std::filesystem::exists(options.file, ignored)) return report_configuration(chamber.error());
+    print_error(fmt::format("{}: there is no such file; name a chamber file: utp {} FILE (examples/chamber.yaml has comments)",
+                            options.file, title));
+    return kConfiguration;
+  }
   // Everything is checked before anything is made; the lock is the first thing on disk.
   if (exclusive) parts.persister = chamber->persister.enabled;
   auto directory = exclusive ? DataDirectory::lock(chamber->data_dir) : DataDirectory::share(chamber->data_dir);
@@ -42,6 +55,7 @@ int run_parts(const UpOptions& options, ChamberRunOptions parts, bool exclusive,
   if (!exclusive) chamber->health_file.clear();
   auto run = ChamberRun::create(*std::move(chamber), parts, clock, started);
   if (!run) return report_configuration(run.error());
+  if (exclusive && !context.common.json) say_where((*run)->chamber(), options.file);
   SessionOptions session;
   session.title = fmt::format("utp {} · {}/{} · {}", title, (*run)->chamber().realm, (*run)->chamber().region, options.file);
   session.seconds = options.seconds;
@@ -107,7 +121,7 @@ void add_up(CLI::App& app, Context& context) {
                                   "  utp up chamber.yaml\n  utp up chamber.yaml --live\n  utp up chamber.yaml --seconds 60 --json\n  utp doctor chamber.yaml");
   auto options = std::make_shared<UpOptions>();
   command->add_option("CHAMBER", options->file, "The chamber file (default ./chamber.yaml)");
-  command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(CLI::PositiveNumber);
+  command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(above_zero("60"));
   command->add_flag("--live", options->live, "Live view instead of lines, on a terminal");
   command->add_option("--record-acknowledged", options->record_acknowledged, "Appends the key of every acknowledged event to this file")->group("");
   command->callback([&context, options, command] {
@@ -125,7 +139,7 @@ void add_connect(CLI::App& app, Context& context) {
   auto options = std::make_shared<UpOptions>();
   command->add_option("CHAMBER", options->file, "The chamber file")->required();
   command->add_option("INSTANCE", options->instance, "Its source_id: <id>.<name>")->required();
-  command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(CLI::PositiveNumber);
+  command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(above_zero("60"));
   command->add_flag("--live", options->live, "Live view instead of lines, on a terminal");
   command->add_option("--record-acknowledged", options->record_acknowledged, "Appends the key of every acknowledged event to this file")->group("");
   command->callback([&context, options, command] {
@@ -144,7 +158,7 @@ void add_persister(CLI::App& app, Context& context) {
                                   "  utp persister --chamber chamber.yaml\n  utp persister --bus embedded:data/bus --store sqlite:data/store.db\n"
                                   "  utp persister --drain          # ends when everything on the bus is stored");
   auto options = std::make_shared<UpOptions>();
-  command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(CLI::PositiveNumber);
+  command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(above_zero("60"));
   command->add_flag("--drain", options->drain, "Ends when everything that is on the bus now is stored");
   command->add_option("--realm", options->realm, "Realm to store, where no chamber file says (default: the bus's only one)");
   command->add_flag("--live", options->live, "Live view instead of lines, on a terminal");

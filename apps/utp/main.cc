@@ -91,7 +91,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", reached(app).help());
+    fmt::print("{}", app.help());
     return kOk;
   } catch (const CLI::CallForVersion&) {
     fmt::print("utp " UTP_VERSION "\n");
@@ -102,7 +102,7 @@ int run(int argc, char** argv) {
   }
   configure_console(context.common);
   if (!context.action) {
-    fmt::print("{}", reached(app).help());
+    fmt::print("{}", app.help());
     return argc <= 1 ? kOk : kUsage;
   }
   StopSignal stop;

@@ -64,6 +64,14 @@ TEST_F(TestKitTest, TheSkeletonOfAProgramFulfilsTheContract) {
   }
 }
 
+TEST_F(TestKitTest, TheExampleOfAProgramFulfilsTheContract) {
+  if (std::system("python3 -c pass >/dev/null 2>&1") != 0) GTEST_SKIP() << "python3 is not there";
+  const auto results = run_contract(UTP_SOURCE_DIR "/examples/exec_connector", options_);
+  ASSERT_EQ(results.size(), 10u);
+  for (const ContractResult& r : results) EXPECT_NE(r.outcome, ContractResult::Outcome::kFailed) << to_text(r);
+  EXPECT_EQ(results[3].outcome, ContractResult::Outcome::kPassed) << to_text(results[3]);
+}
+
 TEST_F(TestKitTest, ASkeletonIsNeverWrittenOverAnything) {
   ASSERT_TRUE(write_skeleton(root_, "feed", SkeletonKind::kCpp));
   EXPECT_FALSE(write_skeleton(root_, "feed", SkeletonKind::kCpp));

@@ -75,7 +75,7 @@ bool JsonTree::Impl::build_scalar(ondemand::value value, std::uint32_t index) {
     out.kind = JsonKind::kNumber;
     out.text = token;
   } else {
-    return refuse("found " + shorten(token, 40) + " where a value was expected", token.data());
+    return refuse("found " + (token.empty() ? "nothing" : shorten(token, 40)) + " where a value was expected", token.data());
   }
   return true;
 }

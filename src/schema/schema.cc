@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include <re2/re2.h>
@@ -44,6 +45,27 @@ std::string type_names(std::uint8_t types) {
   return out;
 }
 
+// What a text must look like: the patterns of the configuration files in words with an example, others as they are.
+std::string in_words(const Node& node) {
+  constexpr std::pair<std::string_view, std::string_view> kWords[] = {
+      {"^[1-9][0-9]*(ms|s|m|h|d)$", "a duration above 0 in ms, s, m, h or d, such as 30s"},
+      {"^[0-9]+(ns|us|ms|s|m|h|d)$", "a duration in ns, us, ms, s, m, h or d, such as 250ms or 30s"},
+      {"^[1-9][0-9]*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?$", "a size such as 64MiB or 1GiB"},
+      {"^[0-9]+(B|KiB|MiB|GiB)$", "a size such as 64MiB or 1GiB"},
+      {"^(builtin:[a-z0-9][a-z0-9_-]*|exec:.*[^ ].*)$",
+       "builtin:<id>, or exec:<program> [arguments], such as \"exec:python3 feed.py\""},
+      {"^[0-9]+\\.[0-9]+\\.[0-9]+$", "three numbers such as 1.0.0"},
+      {"^[a-z0-9][a-z0-9_-]*$", "a name of a-z 0-9 _ - that begins with a letter or digit, such as us_1"},
+      {"^[A-Za-z_][A-Za-z0-9_]*$", "a name of letters, digits and _ that begins with no digit, such as API_KEY"},
+      {"^[a-z0-9_]+(/[a-z0-9_]+)*/v[0-9]+$", "an event type such as quotes/v2"},
+      {"^utp://[a-z0-9_/]+/[0-9]+\\.[0-9]+\\.[0-9]+$", "a schema's reference such as utp://quotes/2.0.0"},
+  };
+  for (const auto& [pattern, words] : kWords) {
+    if (node.pattern_text == pattern) return std::string(words);
+  }
+  return "a match of " + shorten(node.pattern_text, 120);
+}
+
 std::uint64_t code_points(std::string_view text) {
   return static_cast<std::uint64_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
@@ -80,7 +102,8 @@ class Validator {
     const JsonValue& value = *at.value;
     if (node.never) return refuse(at, "false", found(value) + ", expected nothing here");
     if (node.types != kTypeAny && !has_type(node, value)) {
-      return refuse(at, "type", found(value) + ", expected " + type_names(node.types));
+      const bool pattern = node.types == kTypeString && node.pattern != nullptr;
+      return refuse(at, "type", found(value) + ", expected " + (pattern ? in_words(node) : type_names(node.types)));
     }
     if (node.has_choices && !check_choices(node, at)) return false;
     switch (value.kind) {
@@ -158,7 +181,7 @@ class Validator {
       }
     }
     if (node.pattern != nullptr && !re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *node.pattern)) {
-      return refuse(at, "pattern", found(*at.value) + ", expected a match of " + shorten(node.pattern_text, 120));
+      return refuse(at, "pattern", found(*at.value) + ", expected " + in_words(node));
     }
     if (node.format != Format::kNone && !matches_format(node.format, text)) {
       return refuse(at, "format", found(*at.value) + ", expected the format " + std::string(to_string(node.format)));

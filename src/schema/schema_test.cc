@@ -112,6 +112,11 @@ TEST(Schema, NamesPlaceFoundAndExpected) {
   violation = violation_of(schema, "{\"size\":\n  nul}");
   EXPECT_EQ(violation.code, "json");
   EXPECT_EQ(violation.message, "line 2, column 3: found nul where a value was expected");
+  for (const char* text : {"", " ", "{\"size\": }", "[1,]"}) {
+    violation = violation_of(schema, text);
+    EXPECT_EQ(violation.code, "json") << text;
+    EXPECT_EQ(violation.message.find("found  "), std::string::npos) << text << ": " << violation.message;
+  }
 }
 
 TEST(Schema, JudgesNamesThatOnlyRequiredHasByAdditionalProperties) {

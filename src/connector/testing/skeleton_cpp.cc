@@ -229,10 +229,23 @@ What it connects to, and where the venue documents it.
 
 ## Next steps
 
-1. `./utp test {{name}}_connector` builds it and runs its contract cases.
-2. Put the venue's address and channels into `connector.manifest.yaml`, its subscription message into `{{id}}_collector.cc`, its frames into `{{id}}_mapper.cc`.
-3. Replace the frames in `tests/` by captured ones: `utp capture` records them.
-4. Add `{{name}}_connector()` to the list in `apps/utp/ports.cc` (and `{{name}}` to the list in `apps/utp/CMakeLists.txt`): then `utp up`, `utp capture` and `utp replay` know it.
+The folder belongs into `connectors/` of the source tree. Three lines make it known to the program:
+
+| file | line | beside |
+|---|---|---|
+| `apps/utp/ports.cc` | `#include "connectors/{{id}}/{{id}}.h"` | the other connectors' headers |
+| `apps/utp/ports.cc` | `{{name}}_connector(),` | `sim_connector(),` in `builtin_connectors()` |
+| `apps/utp/CMakeLists.txt` | `utp::connector_{{name}}` | `utp::connector_sim` in `target_link_libraries` |
+
+Then, from the top of the source tree:
+
+    ./utp connector test connectors/{{id}}     builds it and runs its contract cases
+    ./utp test {{name}}_connector              the same as a test of the tree
+
+1. Put the venue's address and channels into `connector.manifest.yaml`, the address and the subscription message into
+   `{{id}}_collector.cc`, its frames into `{{id}}_mapper.cc`.
+2. `./utp capture {{id}} -o today.utpcap --seconds 60` records frames. A case in `tests/` is a few of them and the events that they
+   must become.
 )~";
 
 constexpr std::string_view kFramesText = R"~({"t":"connect","conn":"0","ts":1767323045.0,"data":"wss://ws.example.com/"}

@@ -60,9 +60,22 @@ What it connects to, and where its source is documented.
 
 ## Next steps
 
-1. `utp connector test` on this folder runs its contract cases.
-2. Replace the made-up prices in `{{id}}.py` by a real source, and the lines in `tests/` by real ones.
-3. Name this folder's parent in the configuration, and `{{id}}` among its connectors.
+From the folder that holds this one:
+
+    utp connector test {{id}}                      runs its contract cases
+    utp up {{id}}/chamber.yaml --seconds 10        runs it, into {{id}}/data
+    utp query quotes/v2 --newest --limit 10 --chamber {{id}}/chamber.yaml
+
+1. Replace the made-up prices in `{{id}}.py` by a real source. What it publishes stands in `connector.manifest.yaml`.
+2. Replace the lines in `tests/quotes/` by real ones: the program's in `frames.jsonl`, what they must become in `expected.jsonl`.
+3. To run it beside others, copy the lines of `chamber.yaml` into their chamber file.
+)~";
+
+constexpr std::string_view kChamberText = R"~(# This connector on its own: utp up {{id}}/chamber.yaml
+data_dir: data          # paths are taken from this file's folder
+connector_dirs: [..]    # folders whose sub-folders are connectors
+connectors:
+  - id: {{id}}
 )~";
 
 constexpr std::string_view kFramesText = R"~({"t":"connect","conn":"0","ts":1767323045.0,"data":"exec:python3"}
@@ -90,6 +103,7 @@ std::span<const SkeletonFile> exec_skeleton() {
       {"connector.manifest.yaml", kManifestText},
       {"{{id}}.py", kProgramText, true},
       {"README.md", kReadmeText},
+      {"chamber.yaml", kChamberText},
       {"tests/quotes/frames.jsonl", kFramesText},
       {"tests/quotes/expected.jsonl", kExpectedText},
       {"tests/invalid/unknown_event_type.yaml", kInvalidText},
