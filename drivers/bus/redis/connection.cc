@@ -7,12 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <climits>
 #include <cstring>
-
-#include "core/log.h"
+#include <utility>
 
 namespace utp::redis_bus {
 namespace {

@@ -6,7 +6,6 @@
 #include <thread>
 
 #include "core/hash.h"
-#include "core/log.h"
 #include "model/envelope.h"
 
 namespace utp::redis_bus {

@@ -7,8 +7,8 @@
 
 namespace utp::redis_bus {
 
-// Every script takes one key, the partition's stream (kMembers, kLeave: the group's members), and names its other keys
-// by it.
+// Every script takes one key, the partition's stream (kMembers: the group's members; kTopic: the topics), and names its
+// other keys by it.
 enum class Script : std::uint8_t {
   kPublish,  // run, the publisher's last id or "", 1 when it may create, the topic's creation, then key and value of
              // each message → the last id, or "gone" where the topic is not the one of that creation
