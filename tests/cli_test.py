@@ -8,6 +8,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -83,6 +84,41 @@ class CommandLine(unittest.TestCase):
     def test_NamesSchemesOfUrls(self):
         self.refused("topics", "--bus", "foo:bar", code=3, says=['no bus driver "foo"', "embedded:PATH"])
         self.refused("topics", "--bus", "bar", code=3, says=['"bar" is no URL of a bus', "embedded:PATH"])
+
+    def test_RefusesARedisBusWithoutShowingItsPassword(self):
+        for url, code, text in (("rediss://me:hidden@h", 1, "TLS"), ("redis://me:hidden@h:99999", 1, "port"),
+                                ("redis://me:hidden@127.0.0.1:1", 4, "127.0.0.1:1")):
+            done = self.refused("topics", "--bus", url, code=code, says=[text])
+            self.assertNotIn("hidden", done.stderr)
+        text = CHAMBER + "bus: redis://me:hidden@127.0.0.1:1\n"
+        self.write("chamber.yaml", text)
+        done = self.refused("up", "chamber.yaml", "--seconds", "1", code=4, says=["127.0.0.1:1"])
+        self.assertNotIn("hidden", done.stderr + done.stdout)
+
+    def test_RunsAChamberOnARedisBus(self):
+        server = shutil.which("redis-server")
+        if server is None:
+            self.skipTest("redis-server is not installed (Debian: apt-get install redis-server)")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        (self.folder / "redis").mkdir()
+        redis = subprocess.Popen([server, "--port", str(port), "--bind", "127.0.0.1", "--dir", self.folder / "redis", "--save", "",
+                                  "--appendonly", "yes", "--requirepass", "word"], stdout=subprocess.DEVNULL)
+        self.addCleanup(redis.wait)
+        self.addCleanup(redis.kill)
+        self.write("chamber.yaml", CHAMBER + f"bus: redis://:${{REDIS_WORD}}@127.0.0.1:{port}\n")
+        env = {"REDIS_WORD": "word", "UTP_REDIS_PASSWORD": "word"}
+        for _ in range(100):
+            if self.utp("topics", "--bus", f"redis://127.0.0.1:{port}", code=None, env=env).returncode == 0:
+                break
+            time.sleep(0.05)
+        self.utp("up", "chamber.yaml", "--seconds", "2", env=env)
+        listing = json.loads(self.utp("topics", "--json", "--bus", f"redis://:word@127.0.0.1:{port}").stdout)
+        self.assertEqual(listing["bus"], f"redis://:***@127.0.0.1:{port}")
+        trades = next(t for t in listing["topics"] if t["topic"] == "utp.test.here.trades.v2")
+        self.assertGreater(trades["messages"], 0)
+        self.assertEqual([(g["group"], g["lag"]) for g in trades["groups"]], [("persister", 0)])
 
     def test_SaysWhereItLookedWhenThereIsNoBus(self):
         self.refused("topics", code=3, says=["--bus URL", "chamber.yaml", "utp demo"])

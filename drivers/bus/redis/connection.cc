@@ -7,12 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <climits>
 #include <cstring>
-
-#include "core/log.h"
+#include <utility>
 
 namespace utp::redis_bus {
 namespace {
@@ -43,7 +43,8 @@ std::string_view info_field(std::string_view info, std::string_view name) {
   for (std::size_t at = 0; at < info.size();) {
     const std::size_t end = std::min(info.find("\r\n", at), info.size());
     const std::string_view line = info.substr(at, end - at);
-    if (line.size() > name.size() && line[name.size()] == ':' && starts(line, name)) return line.substr(name.size() + 1);
+    if (line.size() > name.size() && line[name.size()] == ':' && starts(line, name))
+      return line.substr(name.size() + 1);
     at = end + 2;
   }
   return {};
@@ -59,7 +60,8 @@ std::string_view text(const redisReply* reply) {
 }
 
 std::uint64_t number(const redisReply* reply) {
-  if (reply != nullptr && reply->type == REDIS_REPLY_INTEGER) return static_cast<std::uint64_t>(std::max(reply->integer, 0LL));
+  if (reply != nullptr && reply->type == REDIS_REPLY_INTEGER)
+    return static_cast<std::uint64_t>(std::max(reply->integer, 0LL));
   const std::string_view digits = text(reply);
   std::uint64_t value = 0;
   std::from_chars(digits.data(), digits.data() + digits.size(), value);
@@ -102,7 +104,8 @@ void Connection::close() {
 
 tl::unexpected<Error> Connection::lost(std::string_view what) {
   close();
-  return fail(Code::kUnavailable, place() + ": " + std::string(what) + "; the call can be repeated once the server is back", true);
+  return fail(Code::kUnavailable,
+              place() + ": " + std::string(what) + "; the call can be repeated once the server is back", true);
 }
 
 // What can be done about a refusal, by its first word.
@@ -114,24 +117,33 @@ Error Connection::refused(std::string_view message) {
   }
   if (starts(message, "NOSCRIPT")) {
     close();  // the next connection brings the scripts along
-    return {Code::kUnavailable, where + "the server no longer has the scripts of this bus; the call can be repeated", true};
+    return {Code::kUnavailable, where + "the server no longer has the scripts of this bus; the call can be repeated",
+            true};
   }
   if (starts(message, "OOM")) {
-    return {Code::kFull, where + "the server has reached its maxmemory; raise it, or lower the topics' retention, then repeat", true};
+    return {Code::kFull,
+            where + "the server has reached its maxmemory; raise it, or lower the topics' retention, then repeat",
+            true};
   }
   if (starts(message, "MISCONF")) return {Code::kFull, where + said + "; make room on its disk, then repeat", true};
   if (starts(message, "NOAUTH")) {
-    return {Code::kPermission, where + "the server wants a password; put it into the URL (redis://user:password@host) or into "
-                                       "UTP_REDIS_PASSWORD", false};
+    return {Code::kPermission,
+            where +
+                "the server wants a password; put it into the URL (redis://user:password@host) or into "
+                "UTP_REDIS_PASSWORD",
+            false};
   }
   if (starts(message, "WRONGPASS")) {
-    return {Code::kPermission, where + "the server refuses this user or password; check the URL and UTP_REDIS_PASSWORD", false};
+    return {Code::kPermission, where + "the server refuses this user or password; check the URL and UTP_REDIS_PASSWORD",
+            false};
   }
   if (starts(message, "NOPERM")) {
-    return {Code::kPermission, where + said + "; the README of the Redis bus lists what its user must be allowed", false};
+    return {Code::kPermission, where + said + "; the README of the Redis bus lists what its user must be allowed",
+            false};
   }
   if (starts(message, "MOVED") || starts(message, "ASK ") || starts(message, "CROSSSLOT")) {
-    return {Code::kUnsupported, where + "the server is one of a cluster, which this driver does not follow; name a single server", false};
+    return {Code::kUnsupported,
+            where + "the server is one of a cluster, which this driver does not follow; name a single server", false};
   }
   return {Code::kInternal, where + said, false};
 }
@@ -151,7 +163,8 @@ Status Connection::connect() {
   if (context == nullptr || context->err != 0) {
     const std::string why = context == nullptr ? "out of memory" : context->errstr;
     if (context != nullptr) redisFree(context);
-    return fail(Code::kUnavailable, place() + ": cannot connect: " + why + "; is the server running, and reachable from here?", true);
+    return fail(Code::kUnavailable,
+                place() + ": cannot connect: " + why + "; is the server running, and reachable from here?", true);
   }
   redisEnableKeepAlive(context);
   // From here on the socket is ours: the library would raise SIGPIPE, and its waits could not be interrupted.
@@ -163,11 +176,15 @@ Status Connection::connect() {
 
 Status Connection::hello() {
   if (!options_.password.empty()) {
-    if (options_.user.empty()) add({"AUTH", options_.password});
-    else add({"AUTH", options_.user, options_.password});
+    if (options_.user.empty())
+      add({"AUTH", options_.password});
+    else
+      add({"AUTH", options_.user, options_.password});
     auto let_in = run_one();
     if (!let_in && let_in.error().message.find("without any password configured") != std::string::npos) {
-      return fail(Code::kPermission, place() + ": the server has no password, but one is given; remove it from the URL or UTP_REDIS_PASSWORD");
+      return fail(
+          Code::kPermission,
+          place() + ": the server has no password, but one is given; remove it from the URL or UTP_REDIS_PASSWORD");
     }
     if (!let_in) return fail(std::move(let_in.error()));
   }
@@ -189,10 +206,12 @@ Status Connection::hello() {
   int major = 0;
   std::from_chars(version.data(), version.data() + version.size(), major);
   if (run_.empty() || major < kMajorMin) {
-    return fail(Code::kUnsupported, place() + ": version " + std::string(version) + " of the server is too old; use 7.0 or later");
+    return fail(Code::kUnsupported,
+                place() + ": version " + std::string(version) + " of the server is too old; use 7.0 or later");
   }
   if (info_field(info, "redis_mode") == "cluster") {
-    return fail(Code::kUnsupported, place() + ": the server runs as a cluster, which this driver does not follow; name a single server");
+    return fail(Code::kUnsupported,
+                place() + ": the server runs as a cluster, which this driver does not follow; name a single server");
   }
   return {};
 }
@@ -223,7 +242,8 @@ Status Connection::send() {
       continue;
     }
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return lost(std::string("the connection broke: ") + std::strerror(errno));
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+      return lost(std::string("the connection broke: ") + std::strerror(errno));
     const std::int64_t left = deadline - steady_ns();
     if (left <= 0) return lost("the server does not take what is sent");
     pollfd wait{fd_, POLLOUT, 0};
@@ -237,7 +257,8 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
   static thread_local std::unique_ptr<char[]> buffer = std::make_unique_for_overwrite<char[]>(kReadBytes);
   for (;;) {
     void* raw = nullptr;
-    if (redisReaderGetReply(reader_, &raw) != REDIS_OK) return lost(std::string("the answer is no Redis protocol: ") + reader_->errstr);
+    if (redisReaderGetReply(reader_, &raw) != REDIS_OK)
+      return lost(std::string("the answer is no Redis protocol: ") + reader_->errstr);
     if (raw != nullptr) {
       Reply reply(static_cast<redisReply*>(raw));
       if (reply->type == REDIS_REPLY_ERROR) return fail(refused({reply->str, reply->len}));
@@ -250,7 +271,8 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
     }
     if (n == 0) return lost("the server closed the connection");
     if (errno == EINTR) continue;
-    if (errno != EAGAIN && errno != EWOULDBLOCK) return lost(std::string("the connection broke: ") + std::strerror(errno));
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+      return lost(std::string("the connection broke: ") + std::strerror(errno));
     const std::int64_t left = deadline_ns - steady_ns();
     if (left <= 0) return lost("no answer in time");
     pollfd waits[2] = {{fd_, POLLIN, 0}, {interrupt ? interrupt->fd() : -1, POLLIN, 0}};

@@ -1,4 +1,5 @@
-// One connection to the server. It comes back by itself: the first call after a loss connects again. One thread at a time.
+// One connection to the server. It comes back by itself: the first call after a loss connects again. One thread at a
+// time.
 #pragma once
 
 #include <array>

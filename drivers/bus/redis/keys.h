@@ -1,7 +1,8 @@
 // Names of keys, and positions as stream ids.
 //
-// An entry's id is <generation>-<number>: the number counts the partition's messages from 1, without gaps; the generation
-// changes when the server has been started anew, so that the numbers a lost tail had used give other ids and positions.
+// An entry's id is <generation>-<number>: the number counts the partition's messages from 1, without gaps; the
+// generation changes when the server has been started anew, so that the numbers a lost tail had used give other ids and
+// positions.
 #pragma once
 
 #include <charconv>

@@ -6,7 +6,6 @@
 #include <thread>
 
 #include "core/hash.h"
-#include "core/log.h"
 #include "model/envelope.h"
 
 namespace utp::redis_bus {
@@ -15,8 +14,8 @@ namespace {
 // One script call holds up everybody else on the server: about a millisecond.
 constexpr std::size_t kBatchMessages = 500;
 constexpr std::size_t kBatchBytes = 1 << 20;
-constexpr std::size_t kSendBytes = 4 << 20;     // of a pipeline over several partitions
-constexpr std::uint64_t kGrownPart = 16;        // a publisher lets the limit be overshot by a sixteenth
+constexpr std::size_t kSendBytes = 4 << 20;  // of a pipeline over several partitions
+constexpr std::uint64_t kGrownPart = 16;     // a publisher lets the limit be overshot by a sixteenth
 // An fsync of `everysec` begins within a second after the write, and a tenth for the server's timer.
 constexpr auto kFsyncBegins = std::chrono::milliseconds(1200);
 constexpr auto kFsyncLook = std::chrono::milliseconds(200);
@@ -34,16 +33,18 @@ Result<Persistence> persistence_of(Connection& connection) {
   }
   if (text(items(replies[0]->get())[1]) != "yes") return Persistence::kNone;
   const std::string_view fsync = text(items(replies[1]->get())[1]);
-  return fsync == "always" ? Persistence::kAlways : fsync == "everysec" ? Persistence::kEverySecond : Persistence::kNone;
+  return fsync == "always"     ? Persistence::kAlways
+         : fsync == "everysec" ? Persistence::kEverySecond
+                               : Persistence::kNone;
 }
 
 Status RedisPublisher::check(std::span<const OutMessage> messages) const {
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
     const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) + ": its " +
-                                              std::string(what) + " has " + std::to_string(size) + " bytes, at most " +
-                                              std::to_string(max) + " are allowed");
+      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) +
+                                              ": its " + std::string(what) + " has " + std::to_string(size) +
+                                              " bytes, at most " + std::to_string(max) + " are allowed");
     };
     if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
     if (message.key.size() > kRedisBusKeyBytesMax) return refuse("key", message.key.size(), kRedisBusKeyBytesMax);
@@ -63,10 +64,14 @@ Result<RedisPublisher::TopicLanes*> RedisPublisher::topic_lanes(std::string_view
   return topics_.emplace(std::string(name), std::move(lanes)).first->second.get();
 }
 
+void RedisPublisher::drop_batch() {
+  for (auto& [topic, lane] : used_) lane->messages.clear();
+  used_.clear();
+}
+
 Status RedisPublisher::publish(std::span<const OutMessage> messages) {
   UTP_CHECK(check(messages));
-  for (auto& [topic, lane] : used_) lane->messages.clear();  // after an error half-way
-  used_.clear();
+  drop_batch();  // after an error half-way
   if (messages.empty()) return {};
   UTP_CHECK(connection_.ensure());
   TopicLanes* topic = nullptr;
@@ -84,38 +89,50 @@ Status RedisPublisher::publish(std::span<const OutMessage> messages) {
     topic->bytes += message.key.size() + message.value.size();
   }
   unsynced_ = true;
-  bool more = true;
-  bool gone = false;
-  while (more) {
-    UTP_CHECK(send_round(false, more, gone));
+  for (bool more = true; more;) {
+    bool gone = false;
+    UTP_CHECK(send_round(more, gone));
     if (!gone) continue;
-    // Somebody has emptied the server. The topics are made again as this publisher knows them.
-    for (auto& [used_topic, lane] : used_) {
-      UTP_TRY(auto record, server_->create_topic(connection_, used_topic->record.topic, used_topic->record.options, false));
-      if (record.options.partitions != used_topic->lanes.size()) {
-        topics_.erase(std::string(used_topic->record.topic));
-        used_.clear();
-        return fail(Code::kUnavailable, connection_.place() + ": topic " + record.topic + " was made anew with " +
-                                            std::to_string(record.options.partitions) + " partitions; repeat the call", true);
-      }
-    }
-    gone = false;
+    UTP_CHECK(make_again());
     more = true;
   }
-  for (auto& [used_topic, lane] : used_) UTP_CHECK(trim_if_grown(*used_topic));
+  // The messages are in: whatever is wrong now is for the next publish to meet.
+  for (auto& [used_topic, lane] : used_) (void)trim_if_grown(*used_topic);
   if (options_.durability != Durability::kCommit) return {};
   const std::string run = connection_.run();
   UTP_CHECK(wait_for_disk());
   if (run == connection_.run()) return {};
-  return fail(Code::kUnavailable, connection_.place() + ": the server was started anew before its disk had the messages; repeat the call", true);
+  return fail(Code::kUnavailable,
+              connection_.place() + ": the server was started anew before its disk had the messages; repeat the call",
+              true);
 }
 
-void RedisPublisher::add_batch(Lane& lane, std::size_t end, bool may_create) {
+// Somebody has emptied the server. The topics of the batch are made as this publisher knows them, or taken as another
+// made them meanwhile.
+Status RedisPublisher::make_again() {
+  for (auto& [topic, lane] : used_) {
+    UTP_TRY(auto record, server_->create_topic(connection_, topic->record.topic, topic->record.options, false));
+    if (record.options.partitions == topic->lanes.size()) {
+      topic->record = std::move(record);
+      continue;
+    }
+    drop_batch();
+    topics_.erase(record.topic);
+    return fail(Code::kUnavailable,
+                connection_.place() + ": topic " + record.topic + " was made anew with " +
+                    std::to_string(record.options.partitions) + " partitions; repeat the call",
+                true);
+  }
+  return {};
+}
+
+void RedisPublisher::add_batch(const TopicLanes& topic, Lane& lane, std::size_t end) {
   static thread_local std::vector<std::string_view> arguments;
   arguments.clear();
   arguments.push_back(connection_.run());
   arguments.push_back(lane.last_run == connection_.run() ? std::string_view() : std::string_view(lane.last_id));
-  arguments.push_back(may_create ? "1" : "0");
+  arguments.push_back("0");
+  arguments.push_back(topic.record.created);
   for (; lane.sent < end; ++lane.sent) {
     arguments.push_back(lane.messages[lane.sent]->key);
     arguments.push_back(lane.messages[lane.sent]->value);
@@ -123,9 +140,9 @@ void RedisPublisher::add_batch(Lane& lane, std::size_t end, bool may_create) {
   connection_.add(Script::kPublish, lane.stream, arguments);
 }
 
-// One batch of each partition, all in one pipeline. A partition's next batch waits for the answer to this one: what follows a
-// refused message must not come before its repetition.
-Status RedisPublisher::send_round(bool may_create, bool& more, bool& gone) {
+// One batch of each partition, all in one pipeline. A partition's next batch waits for the answer to this one: what
+// follows a refused message must not come before its repetition.
+Status RedisPublisher::send_round(bool& more, bool& gone) {
   struct Sent {
     Lane* lane;
     std::size_t first;
@@ -144,7 +161,7 @@ Status RedisPublisher::send_round(bool may_create, bool& more, bool& gone) {
       if (bytes > kBatchBytes && end > lane->sent) break;
     }
     sent.push_back({lane, lane->sent});
-    add_batch(*lane, end, may_create);
+    add_batch(*topic, *lane, end);
     more |= end < lane->messages.size();
   }
   if (sent.empty()) return {};
@@ -165,15 +182,17 @@ Status RedisPublisher::send_round(bool may_create, bool& more, bool& gone) {
 }
 
 Status RedisPublisher::trim_if_grown(TopicLanes& topic) {
-  const auto limit_of = [&](const TopicOptions& o) { return o.retention_bytes != 0 ? o.retention_bytes : server_->options().retention_bytes; };
+  const auto limit_of = [&](const TopicOptions& o) {
+    return o.retention_bytes != 0 ? o.retention_bytes : server_->options().retention_bytes;
+  };
   if (topic.bytes < limit_of(topic.record.options) / kGrownPart) return {};
   topic.bytes = 0;
   UTP_TRY(topic.record, server_->create_topic(connection_, topic.record.topic, topic.record.options, false));
   return server_->trim_topic(connection_, topic.record);
 }
 
-// The server of today has no command to wait for its disk (WAITAOF came with 7.2). `everysec` begins an fsync at most a second
-// after a write; one that began before it may still be running, then the next one follows at once.
+// The server of today has no command to wait for its disk (WAITAOF came with 7.2). `everysec` begins an fsync at most a
+// second after a write; one that began before it may still be running, then the next one follows at once.
 Status RedisPublisher::wait_for_disk() {
   if (!unsynced_) return {};
   if (persistence_ == Persistence::kEverySecond) {
@@ -185,7 +204,9 @@ Status RedisPublisher::wait_for_disk() {
       UTP_TRY(const Reply info, connection_.run_one());
       if (text(info.get()).find("aof_pending_bio_fsync:0") != std::string_view::npos) ++quiet;
       if (std::chrono::steady_clock::now() > end) {
-        return fail(Code::kUnavailable, connection_.place() + ": the server's disk has not taken what was published; repeat the call", true);
+        return fail(Code::kUnavailable,
+                    connection_.place() + ": the server's disk has not taken what was published; repeat the call",
+                    true);
       }
       if (quiet < 2) std::this_thread::sleep_for(kFsyncLook);
     }
@@ -200,7 +221,7 @@ Status RedisPublisher::sync() {
   for (auto& [name, topic] : topics_) {
     for (Lane& lane : topic->lanes) {
       if (lane.last_id.empty() || lane.last_run == connection_.run()) continue;
-      connection_.add(Script::kPublish, lane.stream, {connection_.run(), lane.last_id, "0"});
+      connection_.add(Script::kPublish, lane.stream, {connection_.run(), lane.last_id, "0", topic->record.created});
       UTP_CHECK(connection_.run_one());
       lane.last_id.clear();
     }

@@ -25,19 +25,21 @@ class RedisPublisher final : public Publisher {
   struct Lane {  // one partition, and what of the batch goes there
     std::string stream;
     std::vector<const OutMessage*> messages;
-    std::size_t sent = 0;       // of messages
-    std::string last_id;        // the newest that the server has confirmed to this publisher
-    std::string last_run;       // and the run of the server that did
+    std::size_t sent = 0;  // of messages
+    std::string last_id;   // the newest that the server has confirmed to this publisher
+    std::string last_run;  // and the run of the server that did
   };
   struct TopicLanes {
     TopicRecord record;
     std::vector<Lane> lanes;
-    std::uint64_t bytes = 0;    // published since this publisher last looked at the limit
+    std::uint64_t bytes = 0;  // published since this publisher last looked at the limit
   };
   Status check(std::span<const OutMessage> messages) const;
   Result<TopicLanes*> topic_lanes(std::string_view name);
-  Status send_round(bool may_create, bool& more, bool& gone);
-  void add_batch(Lane& lane, std::size_t end, bool may_create);
+  void drop_batch();
+  Status send_round(bool& more, bool& gone);
+  void add_batch(const TopicLanes& topic, Lane& lane, std::size_t end);
+  Status make_again();
   Status trim_if_grown(TopicLanes& topic);
   Status wait_for_disk();
 

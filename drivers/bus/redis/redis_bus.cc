@@ -92,7 +92,8 @@ class RedisBus final : public Bus {
     while (!janitor_wakes_.wait_for(lock, pause, [this] { return stopping_; })) {
       lock.unlock();
       const auto trimmed = trim_all(connection);
-      if (!trimmed && !is_failing) log::warn("retention cannot be applied; it is tried again", {{"reason", trimmed.error().message}});
+      if (!trimmed && !is_failing)
+        log::warn("retention cannot be applied; it is tried again", {{"reason", trimmed.error().message}});
       is_failing = !trimmed;
       lock.lock();
     }
@@ -115,16 +116,22 @@ Result<std::unique_ptr<Publisher>> RedisBus::publisher(const PublisherOptions& o
   std::lock_guard lock(mutex_);
   UTP_TRY(const Persistence persistence, persistence_of(connection_));
   if (persistence == Persistence::kNone) {
-    return fail(Code::kUnsupported, connection_.place() + ": the server forgets its data when it dies, so nothing published is safe; have it "
-                                                          "keep an append-only file: appendonly yes, and appendfsync everysec or always");
+    return fail(Code::kUnsupported,
+                connection_.place() +
+                    ": the server forgets its data when it dies, so nothing published is safe; have it "
+                    "keep an append-only file: appendonly yes, and appendfsync everysec or always");
   }
   if (persistence == Persistence::kUnknown) {
-    log::warn("the server does not say whether it keeps its data (CONFIG GET is not allowed); durability is as good as its settings",
-              {{"server", connection_.place()}});
+    log::warn(
+        "the server does not say whether it keeps its data (CONFIG GET is not allowed); durability is as good as its "
+        "settings",
+        {{"server", connection_.place()}});
   }
   if (persistence == Persistence::kEverySecond && options.durability == Durability::kCommit) {
-    log::info("publishing with durability commit waits for the server's disk each time, a second or more; appendfsync always is faster here",
-              {{"server", connection_.place()}});
+    log::info(
+        "publishing with durability commit waits for the server's disk each time, a second or more; appendfsync always "
+        "is faster here",
+        {{"server", connection_.place()}});
   }
   return std::unique_ptr<Publisher>(std::make_unique<RedisPublisher>(server_, options, persistence));
 }
@@ -151,7 +158,9 @@ Result<std::vector<TopicStats>> RedisBus::stats(std::string_view pattern) {
     for (auto& reply : replies) {
       if (!reply) return fail(std::move(reply.error()));
       const auto answer = items(reply->get());
-      if (answer.size() < 6) return fail(Code::kInternal, connection_.place() + ": the figures of topic " + record.topic + " are incomplete");
+      if (answer.size() < 6)
+        return fail(Code::kInternal,
+                    connection_.place() + ": the figures of topic " + record.topic + " are incomplete");
       topic.messages += number(answer[0]);
       topic.bytes += number(answer[1]);
       topic.published += number(answer[2]);

@@ -22,22 +22,23 @@ struct RedisBusOptions {
 
   // What a topic may take of the server's memory when its TopicOptions name no limit: some 600,000 quotes.
   std::uint64_t retention_bytes = std::uint64_t{256} << 20;
-  TopicOptions default_topic;                   // for topics that publishing creates
-  std::int64_t trim_every_ns = 10'000'000'000;  // how often each process that has the bus open runs retention; 0 = never
-  std::uint32_t partitions_max = 1024;          // per topic; each is a stream
+  TopicOptions default_topic;  // for topics that publishing creates
+  std::int64_t trim_every_ns =
+      10'000'000'000;                   // how often each process that has the bus open runs retention; 0 = never
+  std::uint32_t partitions_max = 1024;  // per topic; each is a stream
 
   std::int64_t connect_timeout_ns = 5'000'000'000;
   std::int64_t answer_timeout_ns = 10'000'000'000;  // a server that is silent for longer is taken for gone
 };
 
-// redis://[user:password@]host[:port][/database], percent-encoded where needed. A password that the URL does not have is taken
-// from the environment variable UTP_REDIS_PASSWORD. Errors do not show the URL.
+// redis://[user:password@]host[:port][/database], percent-encoded where needed. A password that the URL does not have
+// is taken from the environment variable UTP_REDIS_PASSWORD. Errors do not show the URL.
 [[nodiscard]] Result<RedisBusOptions> parse_redis_url(std::string_view url);
 
 inline constexpr std::size_t kRedisBusKeyBytesMax = 4096;  // of a message's key
 
-// kUnavailable when the server cannot be reached, kPermission when it refuses the user or the password, kUnsupported when it is
-// older than 7.0 or runs as a cluster.
+// kUnavailable when the server cannot be reached, kPermission when it refuses the user or the password, kUnsupported
+// when it is older than 7.0 or runs as a cluster.
 [[nodiscard]] Result<std::unique_ptr<Bus>> open_redis_bus(const RedisBusOptions& options);
 
 }  // namespace utp

@@ -171,7 +171,8 @@ TEST_F(RedisBusFaults, AServerThatIsNotThereIsNamed) {
   const auto bus = open_redis_bus(options);
   ASSERT_FALSE(bus);
   EXPECT_EQ(bus.error().code, Code::kUnavailable);
-  EXPECT_NE(bus.error().message.find("127.0.0.1:" + std::to_string(options.port)), std::string::npos) << bus.error().message;
+  EXPECT_NE(bus.error().message.find("127.0.0.1:" + std::to_string(options.port)), std::string::npos)
+      << bus.error().message;
 }
 
 }  // namespace

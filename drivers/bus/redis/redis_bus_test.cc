@@ -1,6 +1,7 @@
 // What the Redis bus does where the server, its settings or other programs get in its way.
 #include <cstdlib>
 
+#include "core/hash.h"
 #include "drivers/bus/redis/redis_bus_fixture.h"
 
 namespace utp::redis_bus_test {
@@ -98,6 +99,28 @@ TEST_F(RedisBus, EverybodyGoesOnAfterTheServerWasEmptied) {
   EXPECT_EQ(group("g").lag, 0u);
 }
 
+TEST_F(RedisBus, ATopicThatWasMadeAnewWithOtherPartitionsIsTakenAsItIs) {
+  start();
+  auto writer = publisher();
+  const OutMessage first[] = {{kTopic, "a", "1"}, {"utp.test.local.trades.v2", "a", "1"}};
+  ASSERT_TRUE(writer->publish(first));
+  server_->command({"FLUSHALL"});
+  ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 4}));
+  const OutMessage second[] = {
+      {"utp.test.local.trades.v2", "a", "2"}, {kTopic, "a", "2"}, {kTopic, "b", "3"}, {kTopic, "c", "4"}};
+  const auto status = writer->publish(second);
+  ASSERT_FALSE(status);
+  EXPECT_TRUE(status.error().retryable) << status.error().message;
+  ASSERT_TRUE(writer->publish(second));
+  EXPECT_EQ(stats().published, 3u);
+  EXPECT_EQ(stats().partitions, 4u);
+  auto reader = subscribe();
+  const auto got = reader->poll(10, 1 << 20, kSecond);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->size(), 3u);
+  for (const InMessage& m : *got) EXPECT_EQ(m.partition, hash64(m.key) % 4) << m.key;
+}
+
 TEST_F(RedisBus, AStreamThatSomebodyRemovedIsMadeAgainWithNewPositions) {
   start();
   auto writer = publisher();
@@ -158,8 +181,8 @@ TEST_F(RedisBus, SaysThatThereIsNoPasswordToGive) {
 
 TEST_F(RedisBus, AUserWithTheRightsOfTheReadmeIsEnough) {
   start();
-  server_->command({"ACL", "SETUSER", "chamber", "on", ">word", "~utp:*", "-@all", "+@stream", "+@hash", "+@set", "+@scripting", "+del", "+exists",
-                    "+info", "+select", "+client|setname", "+memory|usage", "+time"});
+  server_->command({"ACL", "SETUSER", "chamber", "on", ">word", "~utp:*", "-@all", "+@stream", "+@hash", "+@set",
+                    "+@scripting", "+del", "+exists", "+info", "+select", "+client|setname", "+memory|usage", "+time"});
   RedisBusOptions options = server_->options();
   options.user = "chamber";
   options.password = "word";
@@ -272,8 +295,9 @@ TEST(RedisUrl, TakesThePasswordFromTheEnvironment) {
 }
 
 TEST(RedisUrl, RefusesWhatIsNoneWithoutShowingIt) {
-  for (const char* url : {"redis://", "redis://:hidden@:1", "redis://h:0", "redis://h:hidden", "redis://u:hidden@h/x", "redis://u:hidden%zz@h",
-                          "redis://[::1", "redis://h:70000", "redis://h/-1", "http://hidden"}) {
+  for (const char* url :
+       {"redis://", "redis://:hidden@:1", "redis://h:0", "redis://h:hidden", "redis://u:hidden@h/x",
+        "redis://u:hidden%zz@h", "redis://[::1", "redis://h:70000", "redis://h/-1", "http://hidden"}) {
     const auto options = parse_redis_url(url);
     ASSERT_FALSE(options) << url;
     EXPECT_EQ(options.error().code, Code::kInvalidArgument) << url;

@@ -65,9 +65,10 @@ class RedisServer {
   void start() {
     for (int attempt = 0; attempt < 10 && pid_ < 0; ++attempt) {
       if (!has_port_) port_ = free_port();
-      std::vector<std::string> command{program(), "--port", std::to_string(port_), "--bind", "127.0.0.1", "--dir", folder_,
-                                       "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no",
-                                       "--logfile", folder_ + "/log"};
+      std::vector<std::string> command{
+          program(), "--port",    std::to_string(port_), "--bind", "127.0.0.1",     "--dir",  folder_,
+          "--save",  "",          "--appendonly",        "yes",    "--appendfsync", "always", "--daemonize",
+          "no",      "--logfile", folder_ + "/log"};
       command.insert(command.end(), settings_.begin(), settings_.end());
       std::vector<char*> arguments;
       for (std::string& argument : command) arguments.push_back(argument.data());
@@ -104,7 +105,8 @@ class RedisServer {
     if (::send(fd, out.data(), out.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(out.size())) {
       ::shutdown(fd, SHUT_WR);  // the server answers, then closes
       char buffer[4096];
-      for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof buffer, 0)) > 0;) answer.append(buffer, static_cast<std::size_t>(n));
+      for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof buffer, 0)) > 0;)
+        answer.append(buffer, static_cast<std::size_t>(n));
     }
     ::close(fd);
     return answer;
@@ -123,7 +125,8 @@ class RedisServer {
     sockaddr_in a = address(0);
     socklen_t size = sizeof a;
     int port = 0;
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&a), size) == 0 && ::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &size) == 0) {
+    if (::bind(fd, reinterpret_cast<sockaddr*>(&a), size) == 0 &&
+        ::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &size) == 0) {
       port = ntohs(a.sin_port);
     }
     ::close(fd);

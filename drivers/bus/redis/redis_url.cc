@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -25,7 +26,8 @@ Result<std::string> decode(std::string_view text) {
     const int high = i + 1 < text.size() ? hex_digit(text[i + 1]) : -1;
     const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
     if (high < 0 || low < 0) {
-      return fail(Code::kInvalidArgument, "the bus URL has a % without two hexadecimal digits in user or password; write %25 for a % itself");
+      return fail(Code::kInvalidArgument,
+                  "the bus URL has a % without two hexadecimal digits in user or password; write %25 for a % itself");
     }
     out += static_cast<char>(high * 16 + low);
     i += 2;
@@ -44,10 +46,13 @@ Result<RedisBusOptions> parse_redis_url(std::string_view url) {
   constexpr std::string_view kScheme = "redis://";
   constexpr std::string_view kTlsScheme = "rediss://";
   if (url.substr(0, kTlsScheme.size()) == kTlsScheme) {
-    return fail(Code::kUnsupported, "rediss:// is not supported: this program's Redis client has no TLS; use redis:// on a trusted network, "
-                                    "or through a TLS tunnel on this machine (such as stunnel)");
+    return fail(
+        Code::kUnsupported,
+        "rediss:// is not supported: this program's Redis client has no TLS; use redis:// on a trusted network, "
+        "or through a TLS tunnel on this machine (such as stunnel)");
   }
-  if (url.substr(0, kScheme.size()) != kScheme) return fail(Code::kInvalidArgument, std::string("the bus URL is not one of Redis; ") + kForm);
+  if (url.substr(0, kScheme.size()) != kScheme)
+    return fail(Code::kInvalidArgument, std::string("the bus URL is not one of Redis; ") + kForm);
   std::string_view rest = url.substr(kScheme.size());
   RedisBusOptions options;
   // The last @: a password may hold one unencoded.
@@ -69,7 +74,8 @@ Result<RedisBusOptions> parse_redis_url(std::string_view url) {
   }
   if (!rest.empty() && rest[0] == '[') {  // [::1]:6379
     const std::size_t end = rest.find(']');
-    if (end == std::string_view::npos) return fail(Code::kInvalidArgument, std::string("the bus URL has a [ without its ]; ") + kForm);
+    if (end == std::string_view::npos)
+      return fail(Code::kInvalidArgument, std::string("the bus URL has a [ without its ]; ") + kForm);
     options.host = rest.substr(1, end - 1);
     rest.remove_prefix(end + 1);
   } else {
@@ -78,7 +84,8 @@ Result<RedisBusOptions> parse_redis_url(std::string_view url) {
     rest.remove_prefix(colon);
   }
   if (options.host.empty()) return fail(Code::kInvalidArgument, std::string("the bus URL names no host; ") + kForm);
-  if (!rest.empty() && (rest[0] != ':' || !read_whole(rest.substr(1), options.port) || options.port < 1 || options.port > 65535)) {
+  if (!rest.empty() &&
+      (rest[0] != ':' || !read_whole(rest.substr(1), options.port) || options.port < 1 || options.port > 65535)) {
     return fail(Code::kInvalidArgument, std::string("the bus URL's port is no number from 1 to 65535; ") + kForm);
   }
   if (options.password.empty()) {

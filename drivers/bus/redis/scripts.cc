@@ -5,8 +5,8 @@
 namespace utp::redis_bus {
 namespace {
 
-// Numbers are doubles here: ordinals (below 2^42), microseconds and generations fit exactly; nanoseconds and positions do not
-// and stay texts.
+// Numbers are doubles here: ordinals (below 2^42), microseconds and generations fit exactly; nanoseconds and positions
+// do not and stay texts.
 constexpr const char* kPrelude = R"lua(
 local stream = KEYS[1]
 local state = stream .. ':state'
@@ -138,8 +138,11 @@ local function open(known, generation, force)
   redis.call('HSETNX', state, 'lost', 0)
   return new
 end
-local s = redis.call('HMGET', state, 'run', 'generation', 'time')
-if not s[1] and ARGV[3] ~= '1' then return 'gone' end
+local s = redis.call('HMGET', state, 'run', 'generation', 'time', 'created')
+if s[4] ~= ARGV[4] then
+  if ARGV[3] ~= '1' then return 'gone' end
+  redis.call('HSET', state, 'created', ARGV[4])
+end
 local generation = open(s[1], s[2], false)
 if previous ~= '' then
   local g, n = parts(previous)
@@ -149,16 +152,16 @@ if previous ~= '' then
     redis.call('HSET', state, 'end:' .. whole(g), whole(n))
   end
 end
-if #ARGV == 3 then return tail() end
+if #ARGV == 4 then return tail() end
 local time = whole(now_us()) .. '000'
 if s[3] and time < s[3] then time = s[3] end
 local id = whole(generation) .. '-*'
-local last = redis.call('XADD', stream, 'NOMKSTREAM', id, 't', time, 'k', ARGV[4], 'v', ARGV[5])
+local last = redis.call('XADD', stream, 'NOMKSTREAM', id, 't', time, 'k', ARGV[5], 'v', ARGV[6])
 if not last then  -- somebody removed the stream alone
   id = whole(open(run, generation, true)) .. '-*'
-  last = redis.call('XADD', stream, id, 't', time, 'k', ARGV[4], 'v', ARGV[5])
+  last = redis.call('XADD', stream, id, 't', time, 'k', ARGV[5], 'v', ARGV[6])
 end
-for i = 6, #ARGV, 2 do last = redis.call('XADD', stream, id, 't', time, 'k', ARGV[i], 'v', ARGV[i + 1]) end
+for i = 7, #ARGV, 2 do last = redis.call('XADD', stream, id, 't', time, 'k', ARGV[i], 'v', ARGV[i + 1]) end
 redis.call('HSET', state, 'time', time, 'last', last)
 return last
 )lua",

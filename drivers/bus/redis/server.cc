@@ -2,6 +2,7 @@
 
 #include <hiredis/hiredis.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "core/clock.h"
@@ -9,7 +10,8 @@
 namespace utp::redis_bus {
 namespace {
 
-constexpr std::string_view kChangesMax = "1000";  // entries of the changes stream: who was away for more looks at everything anyway
+constexpr std::string_view kChangesMax =
+    "1000";  // entries of the changes stream: who was away for more looks at everything anyway
 
 std::string write_record(const TopicRecord& record) {
   return std::to_string(record.options.partitions) + " " + std::to_string(record.options.retention_ns) + " " +
@@ -22,8 +24,9 @@ Result<TopicRecord> read_record(std::string_view topic, std::string_view bytes, 
   std::istringstream in{std::string(bytes)};
   in >> record.options.partitions >> record.options.retention_ns >> record.options.retention_bytes >> record.created;
   if (!in || record.options.partitions == 0) {
-    return fail(Code::kCorrupt, place + ": the record of topic " + std::string(topic) + " is \"" + std::string(bytes.substr(0, 200)) +
-                                    "\", expected partitions, retention in ns, retention in bytes, creation; another program wrote it");
+    return fail(Code::kCorrupt,
+                place + ": the record of topic " + std::string(topic) + " is \"" + std::string(bytes.substr(0, 200)) +
+                    "\", expected partitions, retention in ns, retention in bytes, creation; another program wrote it");
   }
   return record;
 }
@@ -44,7 +47,8 @@ Result<std::vector<TopicRecord>> Server::topics(Connection& connection) const {
   return records;
 }
 
-Result<TopicRecord> Server::create_topic(Connection& connection, std::string_view topic, const TopicOptions& options, bool change) const {
+Result<TopicRecord> Server::create_topic(Connection& connection, std::string_view topic, const TopicOptions& options,
+                                         bool change) const {
   if (options.partitions == 0 || options.partitions > options_.partitions_max) {
     return fail(Code::kInvalidArgument, "topic " + std::string(topic) + ": " + std::to_string(options.partitions) +
                                             " partitions; give 1 to " + std::to_string(options_.partitions_max));
@@ -54,12 +58,15 @@ Result<TopicRecord> Server::create_topic(Connection& connection, std::string_vie
   connection.add(Script::kTopic, keys_.topics(), {topic, write_record(wanted), "0"});
   UTP_TRY(Reply reply, connection.run_one());
   const auto answer = items(reply.get());
-  if (answer.size() != 2) return fail(Code::kInternal, connection.place() + ": the answer about topic " + std::string(topic) + " is incomplete");
+  if (answer.size() != 2)
+    return fail(Code::kInternal,
+                connection.place() + ": the answer about topic " + std::string(topic) + " is incomplete");
   UTP_TRY(TopicRecord record, read_record(topic, text(answer[0]), connection.place()));
   const bool fresh = number(answer[1]) == 1;
   if (change && !fresh) {
     if (record.options.partitions != options.partitions) {
-      return fail(Code::kAlreadyExists, "topic " + std::string(topic) + " has " + std::to_string(record.options.partitions) +
+      return fail(Code::kAlreadyExists, "topic " + std::string(topic) + " has " +
+                                            std::to_string(record.options.partitions) +
                                             " partitions, which cannot become " + std::to_string(options.partitions) +
                                             "; keep the number, or use another topic");
     }
@@ -68,7 +75,7 @@ Result<TopicRecord> Server::create_topic(Connection& connection, std::string_vie
     UTP_CHECK(connection.run_one());
   }
   for (std::uint32_t p = 0; p < record.options.partitions; ++p) {
-    connection.add(Script::kPublish, keys_.stream(topic, p), {connection.run(), "", "1"});
+    connection.add(Script::kPublish, keys_.stream(topic, p), {connection.run(), "", "1", record.created});
   }
   UTP_TRY(auto opened, connection.run_all());
   for (auto& one : opened) {
@@ -80,7 +87,8 @@ Result<TopicRecord> Server::create_topic(Connection& connection, std::string_vie
 
 Status Server::trim_topic(Connection& connection, const TopicRecord& record) const {
   UTP_CHECK(connection.ensure());
-  const std::uint64_t bytes = record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
+  const std::uint64_t bytes =
+      record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
   const std::string bytes_each = std::to_string(std::max<std::uint64_t>(bytes / record.options.partitions, 1));
   const std::string age_us = std::to_string(record.options.retention_ns / 1000);
   for (std::uint32_t p = 0; p < record.options.partitions; ++p) {

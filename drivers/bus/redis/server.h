@@ -31,7 +31,8 @@ class Server {
   // All on the caller's connection.
   Result<std::vector<TopicRecord>> topics(Connection& connection) const;
   // The topic as it stands, made when it is not there. `change`: retention becomes that of `options`.
-  Result<TopicRecord> create_topic(Connection& connection, std::string_view topic, const TopicOptions& options, bool change) const;
+  Result<TopicRecord> create_topic(Connection& connection, std::string_view topic, const TopicOptions& options,
+                                   bool change) const;
   Status trim_topic(Connection& connection, const TopicRecord& record) const;
   // Wakes every subscription that waits: `what` is "topic" or "group".
   Status announce(Connection& connection, std::string_view what, std::string_view name) const;

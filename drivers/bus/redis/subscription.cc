@@ -14,31 +14,37 @@
 namespace utp::redis_bus {
 namespace {
 
-// How often a subscription looks at the list of topics, though it is told of new ones: somebody may have emptied the server.
+// How often a subscription looks at the list of topics, though it is told of new ones: somebody may have emptied the
+// server.
 constexpr std::int64_t kLookNs = 1'000'000'000;
 constexpr std::int64_t kBlockMinNs = 1'000'000;  // the server counts milliseconds; 0 would be for ever
-constexpr std::size_t kNameBytesMax = 100;  // of groups and members
-constexpr std::size_t kFetchMax = 500;      // entries of one stream in one reply: more brings no more speed
-constexpr std::size_t kFetchBytes = 8 << 20;  // what a reply may have, as far as the sizes of late tell
+constexpr std::size_t kNameBytesMax = 100;       // of groups and members
+constexpr std::size_t kFetchMax = 500;           // entries of one stream in one reply: more brings no more speed
+constexpr std::size_t kFetchBytes = 8 << 20;     // what a reply may have, as far as the sizes of late tell
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
 Status check_name(std::string_view what, std::string_view name) {
-  const bool good = name.size() <= kNameBytesMax && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
+  const bool good =
+      name.size() <= kNameBytesMax && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
   if (good) return {};
-  return fail(Code::kInvalidArgument, std::string(what) + " \"" + std::string(name.substr(0, 2 * kNameBytesMax)) + "\": expected at most " +
-                                          std::to_string(kNameBytesMax) + " printable ASCII characters without spaces");
+  return fail(Code::kInvalidArgument, std::string(what) + " \"" + std::string(name.substr(0, 2 * kNameBytesMax)) +
+                                          "\": expected at most " + std::to_string(kNameBytesMax) +
+                                          " printable ASCII characters without spaces");
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Subscription>> RedisSubscription::open(std::shared_ptr<Server> server, SubscriptionOptions options) {
-  if (options.patterns.empty()) return fail(Code::kInvalidArgument, "subscribe: no topics; name at least one topic or pattern");
+Result<std::unique_ptr<Subscription>> RedisSubscription::open(std::shared_ptr<Server> server,
+                                                              SubscriptionOptions options) {
+  if (options.patterns.empty())
+    return fail(Code::kInvalidArgument, "subscribe: no topics; name at least one topic or pattern");
   for (const std::string& pattern : options.patterns) UTP_CHECK(check_topic_pattern(pattern));
   UTP_CHECK(check_name("group", options.group));
   UTP_CHECK(check_name("member", options.member));
   if (options.lease_ns <= 0) {
-    return fail(Code::kInvalidArgument, "subscribe: lease_ns is not positive; give the time after which a silent member loses its partitions");
+    return fail(Code::kInvalidArgument,
+                "subscribe: lease_ns is not positive; give the time after which a silent member loses its partitions");
   }
   if (options.member.empty()) {
     char host[64] = "";
@@ -52,7 +58,8 @@ Result<std::unique_ptr<Subscription>> RedisSubscription::open(std::shared_ptr<Se
   connection.add({"XREVRANGE", subscription->server_->keys().changes(), "+", "-", "COUNT", "1"});
   UTP_TRY(const Reply newest, connection.run_one());
   subscription->changes_id_ = "0-0";
-  if (const auto entries = items(newest.get()); !entries.empty()) subscription->changes_id_ = text(items(entries[0])[0]);
+  if (const auto entries = items(newest.get()); !entries.empty())
+    subscription->changes_id_ = text(items(entries[0])[0]);
   UTP_CHECK(subscription->find_topics(true));
   if (subscription->in_group()) UTP_CHECK(subscription->maintain());
   return std::unique_ptr<Subscription>(std::move(subscription));
@@ -63,7 +70,8 @@ RedisSubscription::~RedisSubscription() {
   for (auto& cursor : cursors_) {
     if (!cursor->held) continue;
     end_pass(*cursor);
-    connection_.add(Script::kNote, cursor->stream, {options_.group, options_.member, cursor->epoch, cursor->passes.write(), "1"});
+    connection_.add(Script::kNote, cursor->stream,
+                    {options_.group, options_.member, cursor->epoch, cursor->passes.write(), "1"});
   }
   connection_.add({"HDEL", server_->keys().members(options_.group), options_.member});
   if (connection_.run_all()) (void)server_->announce(connection_, "group", options_.group);
@@ -73,15 +81,21 @@ RedisSubscription::~RedisSubscription() {
 
 Result<std::uint64_t> RedisSubscription::place_new(const Cursor& cursor, bool at_start) {
   // A topic that came later than the subscription is read whole: all of it was published since.
-  const Start::Kind kind = at_start || options_.start.kind == Start::Kind::kTime ? options_.start.kind : Start::Kind::kEarliest;
+  const Start::Kind kind =
+      at_start || options_.start.kind == Start::Kind::kTime ? options_.start.kind : Start::Kind::kEarliest;
   std::string time = std::to_string(std::max<std::int64_t>(options_.start.time.ns, 0));
   time.insert(0, 19 - std::min<std::size_t>(time.size(), 19), '0');  // compared as texts
   connection_.add(Script::kStart, cursor.stream,
-                  {options_.group, kind == Start::Kind::kLatest ? "latest" : kind == Start::Kind::kTime ? "time" : "earliest", time});
+                  {options_.group,
+                   kind == Start::Kind::kLatest ? "latest"
+                   : kind == Start::Kind::kTime ? "time"
+                                                : "earliest",
+                   time});
   UTP_TRY(const Reply reply, connection_.run_one());
   const auto position = position_of(text(reply.get()));
   if (!position) {
-    return fail(Code::kCorrupt, connection_.place() + ": " + cursor.stream + " has the id \"" + std::string(text(reply.get())) +
+    return fail(Code::kCorrupt, connection_.place() + ": " + cursor.stream + " has the id \"" +
+                                    std::string(text(reply.get())) +
                                     "\", which is not of this bus; another program writes there");
   }
   return *position;
@@ -99,7 +113,8 @@ Status RedisSubscription::find_topics(bool at_start) {
     const bool wanted = std::any_of(options_.patterns.begin(), options_.patterns.end(),
                                     [&](const auto& pattern) { return topic_matches(pattern, record.topic); });
     if (!wanted) continue;
-    const auto known = std::find_if(cursors_.begin(), cursors_.end(), [&](const auto& c) { return c->topic == record.topic; });
+    const auto known =
+        std::find_if(cursors_.begin(), cursors_.end(), [&](const auto& c) { return c->topic == record.topic; });
     if (known != cursors_.end()) {
       if ((*known)->created == record.created) continue;
       log::warn("a topic was removed from the server and made again; reading starts anew", {{"topic", record.topic}});
@@ -150,9 +165,12 @@ void RedisSubscription::take_entry(Cursor& cursor, const redisReply* entry) {
   const auto fields = items(parts[1]);
   for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
     const std::string_view name = text(fields[i]);
-    if (name == "t") message.publish_time.ns = static_cast<std::int64_t>(number(fields[i + 1]));
-    else if (name == "k") message.key = text(fields[i + 1]);
-    else if (name == "v") message.value = text(fields[i + 1]);
+    if (name == "t")
+      message.publish_time.ns = static_cast<std::int64_t>(number(fields[i + 1]));
+    else if (name == "k")
+      message.key = text(fields[i + 1]);
+    else if (name == "v")
+      message.value = text(fields[i + 1]);
   }
   // Numbers have no gaps, but where entries were removed before they were read.
   if (number_of(*position) > number_of(cursor.fetched) + 1) {
@@ -163,13 +181,14 @@ void RedisSubscription::take_entry(Cursor& cursor, const redisReply* entry) {
   fetched_.push_back({&cursor, message});
 }
 
-Status RedisSubscription::fetch(std::int64_t block_ns, std::size_t messages_max, std::size_t bytes_max) {
+Status RedisSubscription::fetch(std::int64_t block_ns) {
   std::vector<Cursor*> readers;
   for (auto& cursor : cursors_) {
     if (reads(*cursor)) readers.push_back(cursor.get());
   }
-  std::size_t count = std::min({kFetchMax, messages_max, std::min(kFetchBytes, bytes_max) / average_bytes_ + 1});
-  if (readers.size() > 1) count = std::min(count, std::max<std::size_t>(kFetchBytes / average_bytes_ / readers.size(), 1));
+  std::size_t count = std::min(kFetchMax, kFetchBytes / average_bytes_ + 1);
+  if (readers.size() > 1)
+    count = std::min(count, std::max<std::size_t>(kFetchBytes / average_bytes_ / readers.size(), 1));
   UTP_CHECK(connection_.ensure());
   const std::string count_text = std::to_string(count);
   const std::string block_text = std::to_string(block_ns / 1'000'000);
@@ -194,7 +213,8 @@ Status RedisSubscription::fetch(std::int64_t block_ns, std::size_t messages_max,
       for (const redisReply* entry : items(parts[1])) take_change(entry);
       continue;
     }
-    while (reader != readers.end() && (*reader)->stream != text(parts[0])) ++reader;  // the reply has the command's order
+    while (reader != readers.end() && (*reader)->stream != text(parts[0]))
+      ++reader;  // the reply has the command's order
     if (reader == readers.end()) break;
     for (const redisReply* entry : items(parts[1])) take_entry(**reader, entry);
   }
@@ -222,7 +242,8 @@ void RedisSubscription::deliver(std::size_t messages_max, std::size_t bytes_max)
   }
 }
 
-Result<std::span<const InMessage>> RedisSubscription::poll(std::size_t messages_max, std::size_t bytes_max, std::int64_t timeout_ns) {
+Result<std::span<const InMessage>> RedisSubscription::poll(std::size_t messages_max, std::size_t bytes_max,
+                                                           std::int64_t timeout_ns) {
   if (pending_) {
     UTP_CHECK(write_passes());
     pending_ = false;
@@ -231,7 +252,8 @@ Result<std::span<const InMessage>> RedisSubscription::poll(std::size_t messages_
   messages_.clear();
   messages_max = std::max<std::size_t>(messages_max, 1);
   const std::int64_t begin = steady_ns();
-  const std::int64_t deadline = timeout_ns > INT64_MAX - begin ? INT64_MAX : begin + std::max<std::int64_t>(timeout_ns, 0);
+  const std::int64_t deadline =
+      timeout_ns > INT64_MAX - begin ? INT64_MAX : begin + std::max<std::int64_t>(timeout_ns, 0);
   for (bool looked = false;; looked = true) {
     if (interrupt_.take()) return fail(Code::kCancelled, "poll was interrupted");
     if (steady_ns() >= next_look_ns_) UTP_CHECK(find_topics(false));
@@ -249,7 +271,7 @@ Result<std::span<const InMessage>> RedisSubscription::poll(std::size_t messages_
     if (looked && now >= deadline) return std::span<const InMessage>();
     // The first look does not wait: without a timeout it is the only one.
     const std::int64_t block = looked ? std::max(std::min(deadline, due) - now, kBlockMinNs) : 0;
-    UTP_CHECK(fetch(block, messages_max, bytes_max));
+    UTP_CHECK(fetch(block));
   }
 }
 

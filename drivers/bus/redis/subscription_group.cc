@@ -35,8 +35,8 @@ void RedisSubscription::end_pass(Cursor& cursor) {
   cursor.passes.prune(cursor.acknowledged);
 }
 
-// After an owner that did not leave, deliveries are written down before they are made: the message that kills its reader
-// shows a growing attempt.
+// After an owner that did not leave, deliveries are written down before they are made: the message that kills its
+// reader shows a growing attempt.
 Status RedisSubscription::write_passes() {
   std::vector<Cursor*> noted;
   for (auto& cursor : cursors_) {
@@ -48,7 +48,8 @@ Status RedisSubscription::write_passes() {
   for (Cursor* cursor : noted) {
     Passes passes = cursor->passes;
     passes.set_open(cursor->delivered);
-    connection_.add(Script::kNote, cursor->stream, {options_.group, options_.member, cursor->epoch, passes.write(), "0"});
+    connection_.add(Script::kNote, cursor->stream,
+                    {options_.group, options_.member, cursor->epoch, passes.write(), "0"});
   }
   UTP_TRY(auto replies, connection_.run_all());
   for (std::size_t i = 0; i < replies.size(); ++i) {
@@ -62,7 +63,8 @@ Status RedisSubscription::write_passes() {
 Result<std::vector<RedisSubscription::Member>> RedisSubscription::live_members(bool& changed) {
   std::string patterns;
   for (const std::string& pattern : options_.patterns) patterns += (patterns.empty() ? "" : " ") + pattern;
-  connection_.add(Script::kMembers, server_->keys().members(options_.group), {options_.member, micros(options_.lease_ns), patterns});
+  connection_.add(Script::kMembers, server_->keys().members(options_.group),
+                  {options_.member, micros(options_.lease_ns), patterns});
   UTP_TRY(const Reply reply, connection_.run_one());
   const auto answer = items(reply.get());
   std::vector<Member> live{{options_.member, options_.patterns}};
@@ -86,7 +88,8 @@ Status RedisSubscription::maintain() {
     for (const auto& cursor : cursors_) {
       std::vector<const Member*> readers;
       for (const Member& member : live) {
-        if (std::any_of(member.patterns.begin(), member.patterns.end(), [&](const auto& p) { return topic_matches(p, cursor->topic); })) {
+        if (std::any_of(member.patterns.begin(), member.patterns.end(),
+                        [&](const auto& p) { return topic_matches(p, cursor->topic); })) {
           readers.push_back(&member);
         }
       }
@@ -95,8 +98,8 @@ Status RedisSubscription::maintain() {
       if (cursor->held) cursor->handing_over = !mine;
       const bool idle = cursor->held && cursor->delivered <= cursor->acknowledged;
       connection_.add(Script::kLease, cursor->stream,
-                      {options_.group, options_.member, cursor->held ? std::string_view(cursor->epoch) : "", mine ? "1" : "0",
-                       micros(options_.lease_ns), idle ? "1" : "0", cursor->passes.write()});
+                      {options_.group, options_.member, cursor->held ? std::string_view(cursor->epoch) : "",
+                       mine ? "1" : "0", micros(options_.lease_ns), idle ? "1" : "0", cursor->passes.write()});
     }
     UTP_TRY(auto replies, connection_.run_all());
     for (std::size_t i = 0; i < replies.size(); ++i) {
@@ -124,7 +127,9 @@ void RedisSubscription::take_lease(Cursor& cursor, const redisReply* reply, bool
   cursor.handing_over = false;
   drop_fetched(cursor);
   if (state == "released") released = true;
-  if (state == "busy") next_maintenance_ns_ = std::min(next_maintenance_ns_, steady_ns() + static_cast<std::int64_t>(number(answer[1])) * 1000 + kAgainNs);
+  if (state == "busy")
+    next_maintenance_ns_ =
+        std::min(next_maintenance_ns_, steady_ns() + static_cast<std::int64_t>(number(answer[1])) * 1000 + kAgainNs);
   if (state != "taken" || answer.size() != 6) return;
   cursor.held = true;
   cursor.acknowledged = cursor.delivered = cursor.fetched = position_of(text(answer[1])).value_or(0);
@@ -154,14 +159,16 @@ Status RedisSubscription::acknowledge(std::string_view topic, std::uint32_t part
   const bool release = cursor.handing_over && cursor.delivered <= position;
   UTP_CHECK(connection_.ensure());
   connection_.add(Script::kAcknowledge, cursor.stream,
-                  {options_.group, options_.member, cursor.epoch, id_of(position), release ? "" : micros(options_.lease_ns), passes.write(),
-                   position > cursor.delivered ? "1" : "0"});
+                  {options_.group, options_.member, cursor.epoch, id_of(position),
+                   release ? "" : micros(options_.lease_ns), passes.write(), position > cursor.delivered ? "1" : "0"});
   UTP_TRY(const Reply reply, connection_.run_one());
   const auto answer = items(reply.get());
   const std::string_view state = answer.empty() ? std::string_view() : text(answer[0]);
   if (state == "fenced") return fenced();
-  if (state == "ahead") return fail(Code::kInvalidArgument, place + ": position " + std::to_string(position) + " was not published yet");
-  if (state != "done" || answer.size() != 3) return fail(Code::kInternal, place + ": " + connection_.place() + " gave no answer that is known");
+  if (state == "ahead")
+    return fail(Code::kInvalidArgument, place + ": position " + std::to_string(position) + " was not published yet");
+  if (state != "done" || answer.size() != 3)
+    return fail(Code::kInternal, place + ": " + connection_.place() + " gave no answer that is known");
   cursor.acknowledged = std::max(cursor.acknowledged, position_of(text(answer[1])).value_or(0));
   cursor.is_lost_due |= number(answer[2]) > 0;
   cursor.passes = std::move(passes);
@@ -189,7 +196,8 @@ Status RedisSubscription::rewind() {
   UTP_CHECK(connection_.ensure());
   for (auto& cursor : cursors_) {
     if (!cursor->held || cursor->passes.empty()) continue;
-    connection_.add(Script::kNote, cursor->stream, {options_.group, options_.member, cursor->epoch, cursor->passes.write(), "0"});
+    connection_.add(Script::kNote, cursor->stream,
+                    {options_.group, options_.member, cursor->epoch, cursor->passes.write(), "0"});
   }
   UTP_TRY(auto replies, connection_.run_all());
   for (auto& reply : replies) {
