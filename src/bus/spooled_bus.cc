@@ -11,6 +11,7 @@ namespace {
 constexpr const char* kGroup = "utp-spool";
 constexpr std::size_t kForwardMessages = 1000;
 constexpr std::size_t kForwardBytes = 4u << 20;
+constexpr std::int64_t kKeptNs = 60'000'000'000;  // what was forwarded leaves the disk about so long after
 constexpr std::int64_t kLookNs = 20'000'000;  // when another process forwards what this one waits for
 
 }  // namespace
@@ -71,7 +72,7 @@ SpooledBus::~SpooledBus() {
 
 Status SpooledBus::configure_topic(std::string_view topic, const TopicOptions& options) {
   TopicOptions kept = options;
-  kept.retention_ns = 0;  // what waits, waits as long as it must
+  kept.retention_ns = kKeptNs;  // of what was forwarded: what waits, waits as long as it must
   kept.retention_bytes = 0;
   UTP_CHECK(spool_->configure_topic(topic, kept));
   const std::shared_lock gate(gate_);
@@ -143,7 +144,6 @@ void SpooledBus::run() {
       if (ending_) break;
     }
     auto status = [&]() -> Status {
-      UTP_CHECK(configure_waiting());
       if (!subscription) {
         UTP_TRY(subscription, spool_->subscribe({.patterns = {">", ">.dlq"}, .group = kGroup, .lease_ns = options_.lease_ns}));
       }
@@ -187,6 +187,7 @@ Status SpooledBus::configure_waiting() {
 
 Status SpooledBus::forward_some(Subscription& subscription) {
   UTP_TRY(const auto messages, subscription.poll(kForwardMessages, kForwardBytes, 0));
+  UTP_CHECK(configure_waiting());
   if (messages.empty()) return end_when_empty();
   UTP_CHECK(forward(messages));
   std::map<std::pair<std::string_view, std::uint32_t>, std::uint64_t> last;

@@ -207,18 +207,20 @@ Status Directory::trim_partition(const TopicRecord& record, Partition& partition
     UTP_TRY(const auto tail, partition.read_tail());
     if (age(tail.time) > age_max) UTP_CHECK(partition.roll(clock_->now()));
   }
+  // What no group has begun to read is unread, too.
   const auto has_unread = [&](const Partition::Removal& removal) -> Result<bool> {
-    bool found = false;
+    bool found = false, begun = false;
     UTP_CHECK(cursors().for_each_cursor(record.topic, partition.number(), [&](std::string_view, CursorRecord& cursor) {
+      begun = true;
       found |= cursor.position + 1 < removal.next.base && cursor.count < removal.next.count_before;
     }));
-    return found;
+    return found || !begun;
   };
   return partition.remove_oldest(
       [&](const Partition::Removal& removal) -> Result<bool> {
         if (removal.next.base == removal.segment.base) return false;
-        if (age_max > 0 && age(removal.last_time) > age_max) return true;
-        if (removal.total_bytes <= bytes_max) return false;
+        const bool old = age_max > 0 && age(removal.last_time) > age_max;
+        if (!old && removal.total_bytes <= bytes_max) return false;
         if (!keep_unread()) return true;
         UTP_TRY(const bool kept, has_unread(removal));
         return !kept;

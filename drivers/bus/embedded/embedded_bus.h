@@ -24,8 +24,8 @@ struct EmbeddedBusOptions {
   // disk of a laptop.
   std::uint64_t retention_bytes = std::uint64_t{4} << 30;
   TopicOptions default_topic;     // for topics that publishing creates
-  // A spool: by size, nothing that a group has not acknowledged is removed; publish says kFull. Kept in the directory: once
-  // set, it holds for every process that opens it.
+  // A spool: nothing that a group has not acknowledged, or that none has begun to read, is removed; at the limit publish says
+  // kFull. Kept in the directory: once set, it holds for every process that opens it.
   bool keep_unread = false;
   std::int64_t trim_every_ns = 10'000'000'000;  // how often each process that has the bus open runs retention
 

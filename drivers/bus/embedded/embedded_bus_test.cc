@@ -282,6 +282,37 @@ TEST_F(EmbeddedBus, PublishTimesDoNotGoBackWithTheClock) {
   EXPECT_EQ(stats(*bus).first_time, stats(*bus).last_time);
 }
 
+TEST_F(EmbeddedBus, InASpoolAgeRemovesOnlyWhatWasRead) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  ManualClock clock(Timestamp::from_seconds(1'700'000'000));
+  auto o = options();
+  o.keep_unread = true;
+  o.clock = &clock;
+  auto bus = open(o);
+  ASSERT_TRUE(bus->configure_topic(kTopic, {.partitions = 1, .retention_ns = 60 * kSecond}));
+  auto writer = publisher(*bus, Durability::kInterval);
+  ASSERT_TRUE(publish(*writer, 0, 100));
+  const auto later = [&] {
+    clock.advance(61 * kSecond);
+    ASSERT_TRUE(bus->trim());
+  };
+  later();
+  EXPECT_EQ(stats(*bus).messages, 100u);  // no group has begun
+  SubscriptionOptions so;
+  so.patterns = {kTopic};
+  so.group = "forward";
+  auto reader = bus->subscribe(so);
+  later();
+  EXPECT_EQ(stats(*bus).messages, 100u);  // not acknowledged
+  auto got = (*reader)->poll(1000, 1 << 20, 0);
+  ASSERT_TRUE(got);
+  ASSERT_EQ(got->size(), 100u);
+  ASSERT_TRUE((*reader)->acknowledge(kTopic, 0, got->back().position));
+  later();
+  EXPECT_EQ(stats(*bus).messages, 0u);
+  EXPECT_EQ(stats(*bus).groups.at(0).trimmed_unread, 0u);
+}
+
 TEST_F(EmbeddedBus, ASpoolRefusesInsteadOfRemovingWhatIsUnread) {
   auto o = options();
   o.keep_unread = true;
