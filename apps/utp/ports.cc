@@ -135,7 +135,7 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote
   EmbeddedBusOptions options;
   options.directory = directory;
   options.retention_bytes = topic_bytes_max;
-  options.default_topic.retention_ns = 60'000'000'000;  // of what was forwarded
+  options.default_topic.retention_ns = kSpoolKeptNs;
   options.keep_unread = true;
   options.clock = &clock;
   UTP_TRY(auto spool, open_embedded_bus(options));

@@ -1,6 +1,8 @@
 #include "bus/spooled_bus.h"
 
 #include <algorithm>
+#include <chrono>
+#include <random>
 
 #include "core/backoff.h"
 #include "core/log.h"
@@ -11,7 +13,6 @@ namespace {
 constexpr const char* kGroup = "utp-spool";
 constexpr std::size_t kForwardMessages = 1000;
 constexpr std::size_t kForwardBytes = 4u << 20;
-constexpr std::int64_t kKeptNs = 60'000'000'000;  // what was forwarded leaves the disk about so long after
 constexpr std::int64_t kLookNs = 20'000'000;  // when another process forwards what this one waits for
 
 }  // namespace
@@ -51,7 +52,7 @@ class SpooledBus::SpooledPublisher final : public Publisher {
 };
 
 SpooledBus::SpooledBus(std::unique_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options)
-    : remote_(std::move(remote)), spool_(std::move(spool)), options_(std::move(options)) {}
+    : remote_(std::move(remote)), spool_(std::move(spool)), options_(std::move(options)), random_(std::random_device{}()) {}
 
 Result<std::unique_ptr<SpooledBus>> SpooledBus::create(std::unique_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options) {
   std::unique_ptr<SpooledBus> bus(new SpooledBus(std::move(remote), std::move(spool), std::move(options)));
@@ -72,7 +73,7 @@ SpooledBus::~SpooledBus() {
 
 Status SpooledBus::configure_topic(std::string_view topic, const TopicOptions& options) {
   TopicOptions kept = options;
-  kept.retention_ns = kKeptNs;  // of what was forwarded: what waits, waits as long as it must
+  kept.retention_ns = kSpoolKeptNs;  // of what was forwarded: what waits, waits as long as it must
   kept.retention_bytes = 0;
   UTP_CHECK(spool_->configure_topic(topic, kept));
   const std::shared_lock gate(gate_);

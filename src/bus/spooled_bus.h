@@ -24,6 +24,9 @@
 
 namespace utp {
 
+// What was forwarded leaves the spool's disk about so long after: the age limit of the spool's topics.
+inline constexpr std::int64_t kSpoolKeptNs = 60'000'000'000;
+
 struct SpoolOptions {
   std::int64_t lease_ns = 10'000'000'000;  // of the partitions of a spool that several processes share
   std::int64_t retry_min_ns = 50'000'000;  // between two attempts at the remote bus: random, growing
@@ -84,7 +87,7 @@ class SpooledBus final : public Bus {
   std::map<std::string, TopicOptions, std::less<>> topics_waiting_;  // that the remote bus does not know yet
   std::uint64_t forwarded_ = 0, refused_ = 0;
   std::string last_error_;
-  Random random_{1};
+  Random random_;  // processes that lost the same server do not come back at once
   std::thread thread_;
 };
 
