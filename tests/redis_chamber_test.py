@@ -128,6 +128,23 @@ class RedisChamber(unittest.TestCase):
         self.redis.start()
         self.check_all_stored(self.finish(self.start(3)))
 
+    def test_AChamberThatIsKilledWhileItSpoolsLosesNothing(self):
+        for _ in range(3):
+            process = self.start(60)
+            self.redis.kill()
+            self.health(lambda h: h["spool"]["waiting"] > 50)
+            process.kill()
+            process.wait()
+            self.redis.start()
+        self.check_all_stored(self.finish(self.start(3)))
+
+    def test_AServerThatHangsCostsNothing(self):
+        process = self.start(16)
+        self.redis.process.send_signal(signal.SIGSTOP)
+        time.sleep(12)  # longer than an answer is waited for
+        self.redis.process.send_signal(signal.SIGCONT)
+        self.check_all_stored(self.finish(process))
+
 
 if __name__ == "__main__":
     unittest.main()
