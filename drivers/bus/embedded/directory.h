@@ -59,7 +59,6 @@ class Directory {
   Status configure_topic(std::string_view name, const TopicOptions& options);
   Result<std::vector<TopicRecord>> topics() { return cursor_store_->topics(); }
 
-  std::uint64_t next_member_number() { return member_numbers_.fetch_add(1); }
   void wake();  // pollers of all processes
   // Have this partition synced at most `interval_ns` after its first unsynced publish.
   void sync_later(const std::shared_ptr<Partition>& partition, std::int64_t interval_ns);
@@ -109,7 +108,6 @@ class Directory {
   std::unique_ptr<Environment> cursor_environment_;
   std::unique_ptr<CursorStore> cursor_store_;
   std::atomic<bool> cursors_dirty_{false};
-  std::atomic<std::uint64_t> member_numbers_{0};
 
   std::mutex topics_mutex_;
   std::map<std::string, std::shared_ptr<Topic>, std::less<>> topics_;

@@ -1,10 +1,9 @@
 #include "drivers/bus/embedded/subscription.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
+#include "bus/subscription_options.h"
 #include "model/envelope.h"
 
 namespace utp::embedded_bus {
@@ -12,31 +11,13 @@ namespace {
 
 // Even an endless poll() looks again this often: a publisher that died between its commit and its wake-up is noticed.
 constexpr std::int64_t kWaitSliceNs = 1'000'000'000;
-constexpr std::size_t kNameBytesMax = 100;  // of groups and members: with topic and partition they make an LMDB key
 constexpr std::size_t kChunkBytes = 256 * 1024;
-
-Status check_name(std::string_view what, std::string_view name) {
-  const bool good = name.size() <= kNameBytesMax && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
-  if (good) return {};
-  return fail(Code::kInvalidArgument, std::string(what) + " \"" + std::string(name.substr(0, 2 * kNameBytesMax)) +
-                                          "\": expected at most " + std::to_string(kNameBytesMax) +
-                                          " printable ASCII characters without spaces");
-}
 
 }  // namespace
 
 Result<std::unique_ptr<Subscription>> EmbeddedSubscription::open(std::shared_ptr<Directory> directory,
                                                                  SubscriptionOptions options) {
-  if (options.patterns.empty()) return fail(Code::kInvalidArgument, "subscribe: no topics; name at least one topic or pattern");
-  for (const std::string& pattern : options.patterns) UTP_CHECK(check_topic_pattern(pattern));
-  UTP_CHECK(check_name("group", options.group));
-  UTP_CHECK(check_name("member", options.member));
-  if (options.lease_ns <= 0) return fail(Code::kInvalidArgument, "subscribe: lease_ns is not positive; give the time after which "
-                                                                 "a silent member loses its partitions");
-  if (options.member.empty()) {
-    options.member = "pid" + std::to_string(::getpid()) + "-" + std::to_string(directory->next_member_number()) + "-" +
-                     std::to_string(directory->clock().now().ns);
-  }
+  UTP_CHECK(prepare(options));
   std::unique_ptr<EmbeddedSubscription> subscription(new EmbeddedSubscription(std::move(directory), std::move(options)));
   UTP_CHECK(subscription->find_topics(true));
   if (subscription->in_group()) {

@@ -26,7 +26,6 @@ class Server {
 
   const RedisBusOptions& options() const { return options_; }
   const Keys& keys() const { return keys_; }
-  std::uint64_t next_member_number() { return member_numbers_.fetch_add(1); }
 
   // All on the caller's connection.
   Result<std::vector<TopicRecord>> topics(Connection& connection) const;
@@ -40,7 +39,6 @@ class Server {
  private:
   RedisBusOptions options_;
   Keys keys_;
-  std::atomic<std::uint64_t> member_numbers_{1};
 };
 
 }  // namespace utp::redis_bus

@@ -1,12 +1,12 @@
 #include "drivers/bus/redis/subscription.h"
 
 #include <hiredis/hiredis.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <climits>
 
+#include "bus/subscription_options.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "model/envelope.h"
@@ -18,40 +18,16 @@ namespace {
 // server.
 constexpr std::int64_t kLookNs = 1'000'000'000;
 constexpr std::int64_t kBlockMinNs = 1'000'000;  // the server counts milliseconds; 0 would be for ever
-constexpr std::size_t kNameBytesMax = 100;       // of groups and members
 constexpr std::size_t kFetchMax = 500;           // entries of one stream in one reply: more brings no more speed
 constexpr std::size_t kFetchBytes = 8 << 20;     // what a reply may have, as far as the sizes of late tell
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
-Status check_name(std::string_view what, std::string_view name) {
-  const bool good =
-      name.size() <= kNameBytesMax && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
-  if (good) return {};
-  return fail(Code::kInvalidArgument, std::string(what) + " \"" + std::string(name.substr(0, 2 * kNameBytesMax)) +
-                                          "\": expected at most " + std::to_string(kNameBytesMax) +
-                                          " printable ASCII characters without spaces");
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Subscription>> RedisSubscription::open(std::shared_ptr<Server> server,
                                                               SubscriptionOptions options) {
-  if (options.patterns.empty())
-    return fail(Code::kInvalidArgument, "subscribe: no topics; name at least one topic or pattern");
-  for (const std::string& pattern : options.patterns) UTP_CHECK(check_topic_pattern(pattern));
-  UTP_CHECK(check_name("group", options.group));
-  UTP_CHECK(check_name("member", options.member));
-  if (options.lease_ns <= 0) {
-    return fail(Code::kInvalidArgument,
-                "subscribe: lease_ns is not positive; give the time after which a silent member loses its partitions");
-  }
-  if (options.member.empty()) {
-    char host[64] = "";
-    ::gethostname(host, sizeof host - 1);
-    options.member = std::string(host).substr(0, 40) + "-pid" + std::to_string(::getpid()) + "-" +
-                     std::to_string(server->next_member_number()) + "-" + std::to_string(SystemClock().now().ns);
-  }
+  UTP_CHECK(prepare(options));
   std::unique_ptr<RedisSubscription> subscription(new RedisSubscription(std::move(server), std::move(options)));
   Connection& connection = subscription->connection_;
   UTP_CHECK(connection.ensure());

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "drivers/bus/redis/passes.h"
+#include "bus/passes.h"
 #include "drivers/bus/redis/server.h"
 
 namespace utp::redis_bus {

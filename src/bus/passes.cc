@@ -1,9 +1,9 @@
-#include "drivers/bus/redis/passes.h"
+#include "bus/passes.h"
 
 #include <algorithm>
 #include <charconv>
 
-namespace utp::redis_bus {
+namespace utp {
 namespace {
 
 constexpr std::size_t kPassesMax = 16;  // beyond, the oldest two become one: the attempt stays a lower bound
@@ -58,4 +58,4 @@ Passes Passes::read(std::string_view bytes) {
   return passes;
 }
 
-}  // namespace utp::redis_bus
+}  // namespace utp

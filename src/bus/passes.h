@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace utp::redis_bus {
+namespace utp {
 
 class Passes {
  public:
@@ -32,4 +32,4 @@ class Passes {
   bool open_ = false;  // the last one is the pass at hand
 };
 
-}  // namespace utp::redis_bus
+}  // namespace utp
