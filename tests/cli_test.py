@@ -500,6 +500,9 @@ class CommandLine(unittest.TestCase):
         bus = f"embedded:{self.folder / 'demo' / 'bus'}"
         topics = json.loads(self.utp("topics", "--json", "--bus", bus).stdout)["topics"]
         quotes = next(t for t in topics if t["topic"].endswith(".quotes.v2"))
+        self.assertEqual((quotes["rate"], quotes["dlq"]["messages"], quotes["retention_seconds"]), (0, 0, 72 * 3600))
+        self.assertGreater(quotes["retention_bytes"], quotes["bytes"])
+        self.assertTrue(all(g["lag_seconds"] == 0 for g in quotes["groups"] if g["lag"] == 0))
         self.assertEqual(quotes["messages"], demo["event_types"]["quotes/v2"]["events"])
         self.assertEqual([g["lag"] for g in quotes["groups"]], [0])
         self.assertIn(quotes["topic"], self.utp("topics", "--bus", bus).stdout)

@@ -322,7 +322,7 @@ std::string to_json(const ChamberStatus& s, bool topics) {
   json.end_object().key("bus").begin_object().field("messages", s.bus_messages).field("bytes", s.bus_bytes);
   if (topics) {
     json.key("topics");
-    write_topics(s.topics, json);
+    write_topics(s.topics, s.time, {}, json);
   }
   json.end_object();
   if (s.spool) {
