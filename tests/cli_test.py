@@ -495,6 +495,28 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(done.stdout.startswith("event_time"), done.stdout)
         self.assertEqual(done.stderr, "")
 
+    def test_BridgeCopiesComparesAndGoesOn(self):
+        self.demo()
+        near, far = f"embedded:{self.folder / 'demo' / 'bus'}", f"embedded:{self.folder / 'far'}"
+        first = json.loads(self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--verify", "--json").stdout)
+        self.assertTrue(first["verify"]["equal"])
+        self.assertEqual(first["forwarded"], sum(t["from_messages"] for t in first["verify"]["topics"]))
+        self.assertGreater(first["forwarded"], 0)
+        again = json.loads(self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--once", "--json").stdout)
+        self.assertEqual((again["forwarded"], again["already_there"]), (0, 0))
+        other = self.utp("bridge", "--from", near, "--to", f"embedded:{self.folder / 'empty'}", "--topics", "utp.>", "--verify-only", "--json", code=1)
+        self.assertFalse(json.loads(other.stdout)["verify"]["equal"])
+        human = self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--verify-only")
+        self.assertIn("the far side has everything, in order", human.stderr)
+
+    def test_BridgeRefusesWhatWouldLoop(self):
+        self.demo()
+        near = f"embedded:{self.folder / 'demo' / 'bus'}"
+        self.refused("bridge", "--from", near, "--to", near, "--topics", "utp.>", code=3, says=["the same bus"])
+        self.refused("bridge", "--from", near, "--to", f"embedded:{self.folder / 'far'}", "--topics", "utp.nowhere.>", code=3,
+                     says=["none yet", "--region", "--all-regions"])
+        self.refused("bridge", "--from", f"embedded:{self.folder / 'nothing'}", "--to", near, "--topics", "utp.>", code=4, says=["there is no bus here"])
+
     def test_TopicsShowDepthAndLag(self):
         demo = self.demo()
         bus = f"embedded:{self.folder / 'demo' / 'bus'}"

@@ -9,7 +9,6 @@
 #include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
 #include "apps/utp/status_json.h"
-#include "apps/utp/stop_signal.h"
 #include "model/envelope.h"
 
 namespace utp::app {
@@ -57,8 +56,7 @@ int topics_command(const TopicsOptions& options, Context& context) {
   std::map<std::string, double> measured;
   if (options.sample_seconds > 0 && !topics->empty()) {
     const std::int64_t began = clock.monotonic_ns();
-    StopSignal stop;
-    stop.wait(static_cast<std::int64_t>(options.sample_seconds * 1e3));
+    context.stop->wait(static_cast<std::int64_t>(options.sample_seconds * 1e3));
     auto again = all_topics(**bus, options.pattern);
     if (!again) return report(again.error());
     measured = rates(*topics, *again, static_cast<double>(clock.monotonic_ns() - began) / 1e9);

@@ -23,6 +23,7 @@ void add_commands(CLI::App& app, Context& context) {
   add_query(app, context);
   add_topics(app, context);
   add_tail(app, context);
+  add_bridge(app, context);
   add_dlq(app, context);
   add_connector(app, context);
   add_doctor(app, context);
