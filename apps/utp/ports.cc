@@ -129,8 +129,8 @@ Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock
   return open_embedded_bus(options);
 }
 
-Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
-                                                     const Clock& clock) {
+Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
+                                                     Durability durability, const Clock& clock) {
   UTP_CHECK(make_parents(directory));
   EmbeddedBusOptions options;
   options.directory = directory;
@@ -139,7 +139,7 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote
   options.keep_unread = true;
   options.clock = &clock;
   UTP_TRY(auto spool, open_embedded_bus(options));
-  return SpooledBus::create(std::move(remote), std::move(spool));
+  return SpooledBus::create(std::move(remote), std::move(spool), {.durability = durability});
 }
 
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {
