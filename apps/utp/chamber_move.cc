@@ -77,7 +77,7 @@ Status ChamberRun::reload_file() {
 
 Status ChamberRun::move_to(Chamber next) {
   // Everything that can fail comes first.
-  UTP_TRY(std::shared_ptr<Bus> driver, open_bus(next.bus, clock_, true, keep_unread_));
+  UTP_TRY(std::shared_ptr<GatedBus> driver, open_driver(next.bus, true));
   UTP_CHECK(mover_->prepare(*driver));
   std::unique_ptr<ChamberPersister> part;
   if (persister_) {
@@ -99,6 +99,7 @@ Status ChamberRun::move_to(Chamber next) {
     return with_spool(driver, spooled);
   });
   driver_ = std::move(driver);
+  gate_closed_ = false;
   if (!spooled) log::error("the disk spool cannot be opened: while the bus takes nothing, sources are held back", {{"error", spooled.error().message}});
   if (part) {
     std::swap(persister_, part);
@@ -111,6 +112,7 @@ Status ChamberRun::move_to(Chamber next) {
 }
 
 void ChamberRun::step() {
+  judge_backlog();
   const auto finished = [&](Leaving& leaving) {
     if (!leaving.part || !leaving.part->finished(0)) return false;
     if (auto ended = leaving.part->runner().stop(); !ended) log::warn("an earlier bus", {{"error", ended.error().message}});

@@ -1,6 +1,7 @@
 #include "apps/utp/chamber_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <future>
 #include <random>
@@ -10,6 +11,7 @@
 
 #include "apps/utp/catalog.h"
 #include "apps/utp/chamber_bus.h"
+#include "apps/utp/console.h"
 #include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
 #include "apps/utp/status_json.h"
@@ -65,7 +67,7 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     store = std::async(std::launch::async, [&chamber = run->chamber_] { return open_store(chamber.store, true, chamber.realm); });
   }
   run->keep_unread_ = options.keep_unread;
-  UTP_TRY(run->driver_, open_bus(run->chamber_.bus, clock, true, options.keep_unread));
+  UTP_TRY(run->driver_, run->open_driver(run->chamber_.bus, true));
   Status spooled;
   auto mover = std::make_unique<MovingBus>(run->with_spool(run->driver_, spooled));
   UTP_CHECK(spooled);
@@ -148,6 +150,50 @@ Result<ChamberRun::Prepared> ChamberRun::prepare_instance(const ConnectorConfig&
 
 Result<std::unique_ptr<ChamberPersister>> ChamberRun::make_persister(std::shared_ptr<Bus> source, std::string source_shown, std::unique_ptr<Store> store) {
   return ChamberPersister::create(chamber_, std::move(source), std::move(source_shown), *bus_, std::move(store), registry_, clock_);
+}
+
+Result<std::shared_ptr<GatedBus>> ChamberRun::open_driver(const std::string& url, bool create) const {
+  UTP_TRY(auto bus, open_bus(url, clock_, create, keep_unread_));
+  return std::make_shared<GatedBus>(std::move(bus));
+}
+
+// Before the bus trims what the store does not have: what may be conflated is at half of its limit, and near it nothing more is
+// taken, which a spool bridges, and past that the sources are held back.
+void ChamberRun::judge_backlog() {
+  constexpr std::int64_t kLookNs = 1'000'000'000, kCloseLookNs = 200'000'000;
+  if (instances_.empty() || !chamber_.persister.enabled || clock_.monotonic_ns() < next_backlog_ns_) return;
+  const auto stats = driver_->stats(fmt::format("utp.{}.>", chamber_.realm));
+  next_backlog_ns_ = clock_.monotonic_ns() + (backlog_ > 0.25 ? kCloseLookNs : kLookNs);
+  if (!stats) return;
+  const std::vector<TopicStats>& topics = *stats;
+  constexpr double kConflate = 0.5, kClose = 0.75, kStep = 0.1;  // a bus may remove an eighth of its limit at once
+  const TopicStats* worst = nullptr;
+  double unread = 0;
+  backlog_ = 0;
+  for (const TopicStats& topic : topics) {
+    for (const GroupStats& group : topic.groups) {
+      if (group.group != chamber_.persister.group || topic.messages == 0 || topic.retention_bytes == 0) continue;
+      const double bytes = static_cast<double>(topic.bytes) / static_cast<double>(topic.messages) * static_cast<double>(group.lag);
+      const double share = bytes / static_cast<double>(topic.retention_bytes);
+      if (share <= backlog_) continue;
+      backlog_ = share;
+      unread = bytes;
+      worst = &topic;
+    }
+  }
+  const bool conflate = backlog_ >= (pressed_ ? kConflate - kStep : kConflate);
+  if (conflate != pressed_) {
+    pressed_ = conflate;
+    for (auto& instance : instances_) instance->set_backlog(conflate);
+  }
+  const bool close = worst && backlog_ >= (gate_closed_ ? kClose - kStep : kClose);
+  if (close == gate_closed_) return;
+  gate_closed_ = close;
+  driver_->close(close ? fmt::format("the store is behind: {} of the {} that {} may hold wait for it; the bus takes no more until some is stored",
+                                     human_bytes(static_cast<std::uint64_t>(unread)), human_bytes(worst->retention_bytes), worst->topic)
+                       : "");
+  if (close) log::warn("the bus is closed for new events until the store has caught up", {{"topic", worst->topic}});
+  else log::info("the store has caught up; the bus takes events again");
 }
 
 // The driver itself where it is a file on this machine.
@@ -257,6 +303,7 @@ ChamberStatus ChamberRun::status() {
       s.topics.push_back(std::move(topic));
     }
   }
+  s.backlog = backlog_;
   return s;
 }
 
@@ -361,7 +408,7 @@ std::string to_json(const ChamberStatus& s, bool topics) {
     }
     json.end_object().key("status").raw(to_json(i)).end_object();
   }
-  json.end_object().key("bus").begin_object().field("url", s.bus).field("messages", s.bus_messages).field("bytes", s.bus_bytes);
+  json.end_object().key("bus").begin_object().field("url", s.bus).field("backlog", std::round(s.backlog * 1000) / 1000).field("messages", s.bus_messages).field("bytes", s.bus_bytes);
   if (topics) {
     json.key("topics");
     write_topics(s.topics, s.time, {}, json);

@@ -13,6 +13,7 @@
 #include "apps/utp/chamber_persister.h"
 #include "apps/utp/counting_store.h"
 #include "apps/utp/data_directory.h"
+#include "bus/gated_bus.h"
 #include "bus/moving_bus.h"
 #include "bus/spooled_bus.h"
 #include "connector/host.h"
@@ -50,6 +51,7 @@ struct ChamberStatus {
     std::string bus;
     std::uint64_t lag = 0;          // part of the lag above
   };
+  double backlog = 0;             // of what the bus keeps of the fullest topic, the share that is not stored yet
   std::uint64_t reloads = 0;      // times that the chamber file was read again
   std::string reload_error;       // of the last time; "" when it was taken over
   std::vector<Leaving> leaving;     // buses that were used before, while the store does not have all of them
@@ -77,7 +79,7 @@ class ChamberRun {
   // The chamber file again: where it names another bus, everything that is published goes there from now on, and what is left on
   // the old one is stored beside it. After an error, which status() tells, the chamber goes on as it was. Other changes need a restart. One thread.
   void reload();
-  // To be called now and then: gives up buses that are stored whole.
+  // To be called some ten times a second: looks at how far the store is behind, and gives up buses that are stored whole.
   void step();
 
   bool has_connectors() const { return !instances_.empty(); }
@@ -100,6 +102,8 @@ class ChamberRun {
   std::shared_ptr<Bus> with_spool(std::shared_ptr<Bus> driver, Status& opened);
   static void add_counts(ChamberPersister& part, ChamberStatus& status);
   void add_persister_status(ChamberStatus& status);
+  Result<std::shared_ptr<GatedBus>> open_driver(const std::string& url, bool create) const;
+  void judge_backlog();
   Status reload_file();
   Status move_to(Chamber next);
   void take_up_earlier_buses();
@@ -114,7 +118,7 @@ class ChamberRun {
   Timestamp started_;
   Registry registry_;
   bool keep_unread_ = false, remembers_buses_ = false;
-  std::shared_ptr<Bus> driver_;
+  std::shared_ptr<GatedBus> driver_;
   std::unique_ptr<Bus> bus_;     // the driver, with the spool, the mover and the chamber's topic options over it
   MovingBus* mover_ = nullptr;   // part of bus_
   SpooledBus* spool_ = nullptr;  // part of bus_
@@ -127,6 +131,9 @@ class ChamberRun {
   std::vector<Leaving> leaving_;
   ChamberStatus left_;  // counts of what was finished
   std::optional<std::int64_t> first_stored_ms_;
+  double backlog_ = 0;   // of the topic where most is unread: its share of what the bus keeps
+  std::int64_t next_backlog_ns_ = 0;
+  bool pressed_ = false, gate_closed_ = false;
   std::uint64_t reloads_ = 0;
   std::string reload_error_;
   std::string state_ = "starting";
