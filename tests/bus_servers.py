@@ -51,6 +51,9 @@ class Server:
             time.sleep(0.05)
         raise RuntimeError(f"{self.package} does not answer: {(self.folder / 'output').read_text(errors='replace')[-2000:]}")
 
+    def seen_at(self, port):
+        """Clients reach it through this port (a proxy); before start(). For servers that tell clients where they are."""
+
     def kill(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
