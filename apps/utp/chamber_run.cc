@@ -19,6 +19,7 @@
 namespace utp::app {
 namespace {
 
+constexpr std::uint64_t kRefusedBytesMax = 64u << 20;
 constexpr std::int64_t kDrainTurnNs = 250'000'000;
 
 Error placed(const std::string& place, Error error) {
@@ -200,7 +201,22 @@ void ChamberRun::judge_backlog() {
 std::shared_ptr<Bus> ChamberRun::with_spool(std::shared_ptr<Bus> driver, Status& opened) {
   spool_ = nullptr;
   if (!local_path(chamber_.bus).empty() || !chamber_.spool.enabled) return driver;
-  auto spooled = open_spooled_bus(driver, chamber_.data_dir + "/spool", chamber_.spool.bytes, chamber_.durability, clock_);
+  SpoolOptions options;
+  options.durability = chamber_.durability;
+  // The bus would refuse the letter's topic as well: its bytes go to a file.
+  options.refused = [keep = overflow_file(overflow_path(chamber_, "spool"), kRefusedBytesMax)](const InMessage& message, const Error& error) {
+    DeadLetter letter;
+    letter.stage = DeadLetterStage::kPublish;
+    letter.code = "bus_refused";
+    letter.message = error.message;
+    letter.original = message.value;
+    letter.origin_topic = message.topic;
+    letter.symbol = message.key;
+    letter.receive_time = message.publish_time;
+    const bool kept = keep(letter);
+    log::error("the bus refuses a message of the spool", {{"topic", std::string(message.topic)}, {"error", error.message}, {"kept", kept ? "yes" : "no"}});
+  };
+  auto spooled = open_spooled_bus(driver, chamber_.data_dir + "/spool", chamber_.spool.bytes, std::move(options), clock_);
   if (!spooled) {
     opened = fail(std::move(spooled.error()));
     return driver;
