@@ -1,0 +1,57 @@
+// A private NATS server for tests and benchmarks.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "bus/testing/server_process.h"
+#include "drivers/bus/nats/nats_bus.h"
+
+namespace utp::nats_bus_test {
+
+class NatsServer final : public bus_test::ServerProcess {
+ public:
+  static std::string program() { return bus_test::find_program({"/usr/sbin/nats-server", "/usr/bin/nats-server", "/usr/local/bin/nats-server"}); }
+  static constexpr const char* kMissing = "nats-server is not installed (Debian: apt-get install nats-server)";
+  // Another version beside the distribution's; "" where there is none.
+  static std::string current_program() {
+    const char* path = std::getenv("UTP_TEST_NATS_CURRENT");
+    return path != nullptr && ::access(path, X_OK) == 0 ? path : "";
+  }
+  static constexpr const char* kCurrentMissing = "UTP_TEST_NATS_CURRENT names no current nats-server that can be run";
+
+  // `settings`: more command-line arguments, such as {"--user", "me", "--pass", "word"}.
+  explicit NatsServer(std::vector<std::string> settings = {}, std::string path = program())
+      : ServerProcess("nats"), path_(std::move(path)), settings_(std::move(settings)) {
+    start();
+  }
+
+  NatsBusOptions options() const {
+    NatsBusOptions o;
+    o.servers = {"127.0.0.1:" + std::to_string(port())};
+    o.retention_bytes = std::uint64_t{16} << 20;  // the server sets it aside
+    return o;
+  }
+
+ private:
+  std::vector<std::string> command() override {
+    std::vector<std::string> words{path_, "-a", "127.0.0.1", "-p", std::to_string(port()), "-js", "-sd", folder() + "/data"};
+    words.insert(words.end(), settings_.begin(), settings_.end());
+    return words;
+  }
+  // It says hello before anybody logs in, and has JetStream by then.
+  bool answers() const override {
+    const int fd = connect();
+    if (fd < 0) return false;
+    char buffer[4] = "";
+    const bool greets = ::recv(fd, buffer, sizeof buffer, MSG_WAITALL) == sizeof buffer && std::string(buffer, 4) == "INFO";
+    ::close(fd);
+    return greets;
+  }
+
+  std::string path_;
+  std::vector<std::string> settings_;
+};
+
+}  // namespace utp::nats_bus_test
