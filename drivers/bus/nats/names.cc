@@ -48,6 +48,22 @@ std::optional<std::uint64_t> read_number(std::string_view text) {
   return value;
 }
 
+std::optional<std::uint64_t> json_number(std::string_view json, std::string_view name) {
+  std::size_t at = json.find(name);
+  if (at == std::string_view::npos) return {};
+  at = json.find_first_of("0123456789", at + name.size());
+  if (at == std::string_view::npos) return {};
+  return read_number(json.substr(at, json.find_first_not_of("0123456789", at) - at));
+}
+
+std::string json_text(std::string_view json, std::string_view name) {
+  const std::size_t at = json.find(name);
+  if (at == std::string_view::npos) return {};
+  const std::size_t begin = json.find('"', at + name.size());
+  if (begin == std::string_view::npos) return {};
+  return std::string(json.substr(begin + 1, json.find('"', begin + 1) - begin - 1));
+}
+
 std::string write_position(std::uint64_t position) {
   return std::to_string(generation_of(position)) + "-" + std::to_string(sequence_of(position));
 }

@@ -24,6 +24,10 @@ std::optional<std::uint64_t> read_position(std::string_view text);
 // A whole decimal number, or nothing.
 std::optional<std::uint64_t> read_number(std::string_view text);
 
+// What stands behind "name": in an answer of the server, where it comes first. Good for answers whose texts have no quotes.
+std::optional<std::uint64_t> json_number(std::string_view json, std::string_view name);
+std::string json_text(std::string_view json, std::string_view name);
+
 // Bytes outside of `plain` become <mark>XX, so that any text is a token of a subject, a key or a header.
 std::string encode_token(std::string_view text);         // [A-Za-z0-9_-] stay; mark '='
 std::string decode_token(std::string_view text);

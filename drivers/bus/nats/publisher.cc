@@ -31,23 +31,6 @@ std::string random_name() {
   return name;
 }
 
-// The number behind "name": in an answer of the server; its other texts are names without quotes.
-std::optional<std::uint64_t> number_behind(std::string_view json, std::string_view name) {
-  std::size_t at = json.find(name);
-  if (at == std::string_view::npos) return {};
-  at = json.find_first_of("0123456789", at + name.size());
-  if (at == std::string_view::npos) return {};
-  return read_number(json.substr(at, json.find_first_not_of("0123456789", at) - at));
-}
-
-std::string text_behind(std::string_view json, std::string_view name) {
-  const std::size_t at = json.find(name);
-  if (at == std::string_view::npos) return {};
-  const std::size_t begin = json.find('"', at + name.size());
-  if (begin == std::string_view::npos) return {};
-  return std::string(json.substr(begin + 1, json.find('"', begin + 1) - begin - 1));
-}
-
 }  // namespace
 
 NatsPublisher::NatsPublisher(std::shared_ptr<Server> server) : server_(std::move(server)), name_(random_name()) {}
@@ -271,13 +254,13 @@ void NatsPublisher::take_answer(const UnderWay& what, natsMsg* message, Round& r
   }
   const std::string_view json(natsMsg_GetData(message), static_cast<std::size_t>(natsMsg_GetDataLength(message)));
   if (json.find("\"error\"") != std::string_view::npos) {
-    const int code = static_cast<int>(number_behind(json, "\"err_code\"").value_or(0));
+    const int code = static_cast<int>(json_number(json, "\"err_code\"").value_or(0));
     if (code == JSStreamWrongLastMsgIDErr || round.error) return;  // not the cause
     round.error = link_->error("storing in " + lane.stream, NATS_ERR, code);
-    round.error->message += " (" + text_behind(json, "\"description\"") + ")";
+    round.error->message += " (" + json_text(json, "\"description\"") + ")";
     return;
   }
-  const auto sequence = number_behind(json, "\"seq\"");
+  const auto sequence = json_number(json, "\"seq\"");
   if (!sequence || what.index != lane.confirmed) return;
   ++lane.confirmed;
   const std::uint64_t position = position_at(lane.generation, *sequence);
