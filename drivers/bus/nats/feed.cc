@@ -10,7 +10,7 @@
 namespace utp::nats_bus {
 namespace {
 
-constexpr std::int64_t kExpiresNs = 5'000'000'000;      // of a request that waits; one that was lost is noticed soon after
+constexpr std::int64_t kOverdueNs = 2'000'000'000;      // a server says nothing to who asks a consumer that is gone
 constexpr std::int64_t kIdleNs = 60'000'000'000;        // the server keeps a consumer for so long that nobody asks
 constexpr std::string_view kAckPrefix = "$JS.ACK.";
 
@@ -38,12 +38,10 @@ std::optional<Delivery> read_delivery(natsMsg* message) {
   const auto sequence = read_number(words[at + 3]);
   const auto number = read_number(words[at + 4]);
   const auto time = read_number(words[at + 5]);
-  const auto pending = read_number(words[at + 6]);
-  if (!sequence || !number || !time || !pending) return {};
+  if (!sequence || !number || !time) return {};
   delivery.sequence = *sequence;
   delivery.number = *number;
   delivery.time.ns = static_cast<std::int64_t>(*time);
-  delivery.pending = *pending;
   return delivery;
 }
 
@@ -69,6 +67,7 @@ Result<Message> Inbox::next(std::int64_t timeout_ms) {
   natsMsg* raw = nullptr;
   const natsStatus s = natsSubscription_NextMsg(&raw, subscription_.get(), timeout_ms);
   if (s == NATS_TIMEOUT) return Message();
+  if (s == NATS_NO_RESPONDERS) return fail(Code::kNotFound, link_->place() + ": a reader of a stream is not there any more", true);
   if (s != NATS_OK) return fail(link_->error("reading", s));
   return Message(raw);
 }
@@ -106,7 +105,7 @@ Result<bool> Feed::open(Inbox& inbox, std::uint64_t number, const FeedOptions& o
   number_ = number;
   received_ = 0;
   pending_ = info->NumPending;
-  asking_ = false;
+  asking_ = at_end_ = false;
   return true;
 }
 
@@ -118,25 +117,25 @@ void Feed::close() {
   asking_ = false;
 }
 
-Status Feed::ask(std::size_t messages, std::size_t bytes, bool wait) {
+Status Feed::ask(std::size_t messages, std::size_t bytes, std::int64_t wait_ns) {
   std::string body = "{\"batch\":" + std::to_string(messages) + ",\"max_bytes\":" + std::to_string(bytes) + ",\"no_wait\":true";
-  if (wait) body += ",\"expires\":" + std::to_string(kExpiresNs);
+  if (wait_ns > 0) body += ",\"expires\":" + std::to_string(wait_ns);
   body += "}";
   const std::string subject = "$JS.API.CONSUMER.MSG.NEXT." + stream_ + "." + consumer_;
   const natsStatus s = natsConnection_PublishRequestString(inbox_->link().connection(), subject.c_str(), inbox_->subject(number_).c_str(),
                                                            body.c_str());
   if (s != NATS_OK) return fail(inbox_->link().error("reading stream " + stream_, s));
   asking_ = true;
-  waiting_ = wait;
+  waiting_ = wait_ns > 0;
+  at_end_ = false;
   asked_ = messages;
-  overdue_ns_ = steady_ns() + (wait ? kExpiresNs : 0) + inbox_->link().answer_timeout_ms() * 1'000'000;
+  overdue_ns_ = steady_ns() + wait_ns + kOverdueNs;
   return {};
 }
 
 bool Feed::take(const Delivery& delivery) {
   if (delivery.number != received_ + 1) return false;
   ++received_;
-  pending_ = delivery.pending;
   if (asked_ > 0 && --asked_ == 0) asking_ = false;
   return true;
 }
@@ -147,7 +146,7 @@ bool Feed::take_status(natsMsg* message) {
   if (natsMsgHeader_Get(message, "Status", &text) != NATS_OK || text == nullptr) return true;
   const int status = std::atoi(text);
   if (status == 404 || status == 408) {  // nothing there; over
-    if (status == 404) pending_ = 0;
+    at_end_ = true;
     return true;
   }
   const char* description = nullptr;
@@ -160,12 +159,14 @@ bool Feed::is_overdue() const { return asking_ && steady_ns() > overdue_ns_; }
 Status read_all(std::shared_ptr<Link> link, const FeedOptions& options, const std::function<void(const Delivery&, natsMsg*)>& take) {
   constexpr std::size_t kMessages = 1000;
   constexpr std::size_t kBytes = 4 << 20;
+  constexpr std::int64_t kWaitNs = 1'000'000'000;  // only where somebody removed them meanwhile
   UTP_TRY(const auto inbox, Inbox::open(std::move(link)));
   Feed feed;
   UTP_TRY(const bool there, feed.open(*inbox, 1, options));
-  while (there && feed.pending() > 0) {
+  if (!there || feed.pending_at_start() == 0) return {};
+  while (!feed.is_at_end()) {
     if (!feed.is_asking()) {
-      UTP_CHECK(feed.ask(kMessages, kBytes, false));
+      UTP_CHECK(feed.ask(kMessages, kBytes, kWaitNs));
       UTP_CHECK(inbox->link().flush());
     }
     UTP_TRY(const Message message, inbox->next(inbox->link().answer_timeout_ms()));

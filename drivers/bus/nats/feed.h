@@ -16,6 +16,8 @@
 
 namespace utp::nats_bus {
 
+inline constexpr std::int64_t kFeedWaitNs = 5'000'000'000;  // a request that was lost is noticed soon after
+
 struct FeedOptions {
   std::string stream, subject;  // subject: only messages of it
   std::uint64_t start = 1;      // sequence
@@ -26,7 +28,6 @@ struct Delivery {  // what the server says beside a message
   std::string_view consumer;
   std::uint64_t sequence = 0;        // in the stream
   std::uint64_t number = 0;          // of this feed, from 1 without gaps
-  std::uint64_t pending = 0;         // behind it
   Timestamp time;
 };
 // Nothing for a message that is none of a stream.
@@ -39,7 +40,7 @@ class Inbox {
   std::string subject(std::uint64_t number) const { return prefix_ + std::to_string(number); }
   // Of the feed that a message without a stream is about.
   std::optional<std::uint64_t> number_of(natsMsg* message) const;
-  // Nothing when the time is over.
+  // Nothing when the time is over. kNotFound: one of the feeds is not there any more; the library does not say which.
   Result<Message> next(std::int64_t timeout_ms);
 
  private:
@@ -59,12 +60,15 @@ class Feed {
   bool is_open() const { return !consumer_.empty(); }
   const std::string& consumer() const { return consumer_; }
   std::uint64_t number() const { return number_; }
-  std::uint64_t pending() const { return pending_; }  // messages of the server that were not sent yet, as it said last
+  std::uint64_t pending_at_start() const { return pending_; }
+  // The server said that there was nothing more. (Its counts of what is pending are not to be relied on: 2.9 has them too high
+  // when an entry is written while the feed is opened.)
+  bool is_at_end() const { return at_end_; }
 
   bool is_asking() const { return asking_; }
   bool is_looking() const { return asking_ && !waiting_; }  // the answer comes at once
-  // `wait`: where nothing is there, for what comes next.
-  Status ask(std::size_t messages, std::size_t bytes, bool wait);
+  // `wait_ns`: for so long where nothing is there; 0 = not at all.
+  Status ask(std::size_t messages, std::size_t bytes, std::int64_t wait_ns);
   // False when the feed has to be opened again: the server has lost it, or messages on their way.
   bool take(const Delivery& delivery);
   bool take_status(natsMsg* message);
@@ -78,6 +82,7 @@ class Feed {
   std::uint64_t received_ = 0;
   std::uint64_t pending_ = 0;
   bool asking_ = false;
+  bool at_end_ = false;
   bool waiting_ = false;
   std::size_t asked_ = 0;  // messages still to come of the request
   std::int64_t overdue_ns_ = 0;

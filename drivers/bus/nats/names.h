@@ -57,7 +57,7 @@ class Names {
 };
 
 // Keys of the bucket.
-inline constexpr std::string_view kTopicsKey = "topics";  // written when a topic was made: wakes subscriptions
+inline constexpr std::string_view kTopicsKey = "topics";  // the topic of which a stream was made last: wakes subscriptions
 inline constexpr std::string_view kClockKey = "clock";    // its entry's time is the server's clock
 std::string lineage_key(std::string_view topic, std::uint32_t partition);
 std::string group_prefix(std::string_view group);  // ends with a dot; all keys of the group begin with it

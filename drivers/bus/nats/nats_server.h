@@ -34,7 +34,32 @@ class NatsServer final : public bus_test::ServerProcess {
     return o;
   }
 
+  // What a power loss does: the server is gone, and so is the end of the files of a stream (of every one that begins like this).
+  void lose_tail(const std::string& stream, std::size_t bytes) {
+    stop(SIGKILL);
+    const auto streams = std::filesystem::path(folder()) / "data" / "jetstream" / "$G" / "streams";
+    for (const auto& one : std::filesystem::directory_iterator(streams)) {
+      if (one.path().filename().string().starts_with(stream)) cut(one.path() / "msgs", bytes);
+    }
+    start();
+  }
+
  private:
+  static void cut(const std::filesystem::path& messages, std::size_t bytes) {
+    std::filesystem::path newest;
+    std::vector<std::filesystem::path> indexes;  // without them the server reads the messages themselves
+    for (const auto& entry : std::filesystem::directory_iterator(messages)) {
+      const auto& path = entry.path();
+      if (path.extension() != ".blk") {
+        indexes.push_back(path);
+      } else if (newest.empty() || std::stoul(path.stem()) > std::stoul(newest.stem())) {
+        newest = path;
+      }
+    }
+    for (const auto& path : indexes) std::filesystem::remove(path);
+    const auto size = std::filesystem::file_size(newest);
+    std::filesystem::resize_file(newest, size - std::min<std::uintmax_t>(size, bytes));
+  }
   std::vector<std::string> command() override {
     std::vector<std::string> words{path_, "-a", "127.0.0.1", "-p", std::to_string(port()), "-js", "-sd", folder() + "/data"};
     words.insert(words.end(), settings_.begin(), settings_.end());

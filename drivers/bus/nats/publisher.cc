@@ -236,6 +236,11 @@ Status NatsPublisher::collect(Round& round) {
     natsMsg* raw = nullptr;
     const natsStatus s = natsSubscription_NextMsg(&raw, answers_.get(), link_->answer_timeout_ms());
     const Message message(raw);
+    if (s == NATS_NO_RESPONDERS) {  // to one of them; the library does not say which
+      round.is_gone = true;
+      --open;
+      continue;
+    }
     if (s != NATS_OK) return fail(link_->error("waiting for the server to store messages", s));
     const auto number = read_number(std::string_view(natsMsg_GetSubject(raw)).substr(inbox_.size()));
     if (!number || *number < first_answer_ || *number >= first_answer_ + under_way_.size()) continue;
@@ -248,10 +253,6 @@ Status NatsPublisher::collect(Round& round) {
 // Answers of a stream come in the order of its messages.
 void NatsPublisher::take_answer(const UnderWay& what, natsMsg* message, Round& round) {
   Lane& lane = *what.lane;
-  if (natsMsg_IsNoResponders(message)) {
-    round.is_gone = true;
-    return;
-  }
   const std::string_view json(natsMsg_GetData(message), static_cast<std::size_t>(natsMsg_GetDataLength(message)));
   if (json.find("\"error\"") != std::string_view::npos) {
     const int code = static_cast<int>(json_number(json, "\"err_code\"").value_or(0));

@@ -1,8 +1,6 @@
 #include "drivers/bus/nats/server.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 #include <sstream>
 
 #include "core/log.h"
@@ -168,7 +166,9 @@ Result<StreamFacts> Server::add_stream(Link& link, std::string_view topic, std::
 Result<StreamFacts> Server::open_stream(Link& link, const TopicRecord& record, std::uint32_t partition) const {
   UTP_TRY(auto facts, link.stream(names_.stream(record.topic, partition)));
   if (facts) return std::move(*facts);
-  return add_stream(link, record.topic, partition, record.options, false);
+  UTP_TRY(auto made, add_stream(link, record.topic, partition, record.options, false));
+  UTP_CHECK(put(link, std::string(kTopicsKey), record.topic));
+  return made;
 }
 
 Result<TopicRecord> Server::create_topic(Link& link, std::string_view topic, const TopicOptions& options, bool change) const {
@@ -196,7 +196,7 @@ Result<TopicRecord> Server::create_topic(Link& link, std::string_view topic, con
     UTP_CHECK(open_stream(link, record, p));
     if (update) UTP_CHECK(add_stream(link, topic, p, record.options, true));
   }
-  if (fresh) UTP_CHECK(put(link, std::string(kTopicsKey), std::string(topic)));
+  if (fresh) UTP_CHECK(put(link, std::string(kTopicsKey), record.topic));
   return record;
 }
 
@@ -302,13 +302,7 @@ Result<Timestamp> Server::now(Link& link) const {
 // The server finds it when a consumer starts at a time. The request is written here: the library's own leaves out zeros behind the
 // point of a second, so that 12.045 becomes 12.45 and messages are missed.
 Result<std::uint64_t> Server::sequence_before(Link& link, const std::string& stream, Timestamp time) const {
-  const std::int64_t ns = std::max<std::int64_t>(time.ns, 1);
-  const std::time_t seconds = ns / 1'000'000'000;
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  char text[64];
-  const std::size_t end = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(text + end, sizeof text - end, ".%09dZ", static_cast<int>(ns % 1'000'000'000));
+  const std::string text = Timestamp{std::max<std::int64_t>(time.ns, 1)}.to_string();
   const std::string body = "{\"stream_name\":\"" + stream + "\",\"config\":{\"deliver_policy\":\"by_start_time\",\"opt_start_time\":\"" + text +
                            "\",\"ack_policy\":\"none\",\"mem_storage\":true,\"num_replicas\":1,\"inactive_threshold\":1000000000}}";
   natsMsg* raw = nullptr;

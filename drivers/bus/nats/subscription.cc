@@ -67,13 +67,16 @@ Status NatsSubscription::open_watches() {
   };
   if (topics_feed_.is_overdue()) topics_feed_.close();
   if (group_feed_.is_overdue()) group_feed_.close();
-  if (!topics_feed_.is_open()) UTP_CHECK(open(topics_feed_, std::string(kTopicsKey)));
+  if (!topics_feed_.is_open()) {
+    UTP_CHECK(open(topics_feed_, std::string(kTopicsKey)));
+    if (topics_revision_ == 0 && topics_feed_.pending_at_start() == 0) topics_revision_ = UINT64_MAX;
+  }
   if (!in_group() || group_feed_.is_open()) return {};
   view_.clear();
   is_view_whole_ = false;
   is_view_changed_ = true;
   UTP_CHECK(open(group_feed_, group_prefix(options_.group) + ">"));
-  is_view_whole_ = group_feed_.pending() == 0;
+  is_view_whole_ = group_feed_.pending_at_start() == 0;
   return {};
 }
 
@@ -182,7 +185,7 @@ Status NatsSubscription::ask(bool wait) {
   bool asked = false;
   for (Feed* feed : {&topics_feed_, &group_feed_}) {
     if (!feed->is_open() || feed->is_asking()) continue;
-    UTP_CHECK(feed->ask(kWatchMax, kWatchBytes, true));
+    UTP_CHECK(feed->ask(kWatchMax, kWatchBytes, kFeedWaitNs));
     asked = true;
   }
   const auto readers = static_cast<std::size_t>(std::count_if(cursors_.begin(), cursors_.end(), [&](const auto& c) { return reads(*c); }));
@@ -191,7 +194,7 @@ Status NatsSubscription::ask(bool wait) {
     if (cursor->feed.is_overdue()) cursor->feed.close();
     if (!cursor->feed.is_open()) UTP_CHECK(open_feed(*cursor));
     if (!cursor->feed.is_open() || cursor->feed.is_asking() || cursor->buffered > 0) continue;
-    UTP_CHECK(cursor->feed.ask(kFetchMax, std::max(kFetchBytes / readers, kFetchBytesMin), wait));
+    UTP_CHECK(cursor->feed.ask(kFetchMax, std::max(kFetchBytes / readers, kFetchBytesMin), wait ? kFeedWaitNs : 0));
     asked = true;
   }
   // Answers that the server has given by now are here when this is done.
@@ -205,10 +208,27 @@ bool NatsSubscription::is_looking() const {
 Status NatsSubscription::pump(std::int64_t timeout_ns) {
   std::int64_t timeout_ms = (timeout_ns + 999'999) / 1'000'000;
   for (;;) {
-    UTP_TRY(Message message, inbox_->next(timeout_ms));
-    if (message == nullptr) return {};
-    UTP_CHECK(take_message(std::move(message)));
+    Result<Message> message = inbox_->next(timeout_ms);
+    if (!message && message.error().code != Code::kNotFound) return fail(std::move(message.error()));
+    if (message && *message == nullptr) return {};
+    if (message) {
+      UTP_CHECK(take_message(std::move(*message)));
+    } else {
+      reopen_asking();
+    }
     timeout_ms = 0;
+  }
+}
+
+void NatsSubscription::reopen_asking() {
+  for (Feed* feed : {&topics_feed_, &group_feed_}) {
+    if (feed->is_asking()) feed->close();
+  }
+  for (auto& cursor : cursors_) {
+    if (!cursor->feed.is_asking()) continue;
+    cursor->feed.close();
+    cursor->retry_ns = 1;
+    next_look_ns_ = 0;
   }
 }
 
@@ -220,6 +240,7 @@ Status NatsSubscription::take_message(Message message) {
     for (Feed* feed : {&topics_feed_, &group_feed_}) {
       if (feed->is_open() && feed->number() == *number && !feed->take_status(message.get())) feed->close();
     }
+    is_view_whole_ |= group_feed_.is_at_end();
     for (auto& cursor : cursors_) {
       if (!cursor->feed.is_open() || cursor->feed.number() != *number || cursor->feed.take_status(message.get())) continue;
       cursor->feed.close();
@@ -230,7 +251,17 @@ Status NatsSubscription::take_message(Message message) {
   }
   if (delivery->consumer == topics_feed_.consumer()) {
     if (!topics_feed_.take(*delivery)) topics_feed_.close();
+    const bool is_news = topics_revision_ != 0 && delivery->sequence != topics_revision_;
+    topics_revision_ = delivery->sequence;
+    if (!is_news) return {};
     next_look_ns_ = 0;
+    // A stream of the topic was made, perhaps in the place of one that was read.
+    const std::string_view topic(natsMsg_GetData(message.get()), static_cast<std::size_t>(natsMsg_GetDataLength(message.get())));
+    for (auto& cursor : cursors_) {
+      if (cursor->topic != topic) continue;
+      cursor->feed.close();
+      cursor->retry_ns = 1;
+    }
     return {};
   }
   if (delivery->consumer == group_feed_.consumer()) {
@@ -242,7 +273,6 @@ Status NatsSubscription::take_message(Message message) {
     const auto key = read_group_key(subject.substr(std::min(server_->names().key_subject("").size(), subject.size())));
     const std::string_view value(natsMsg_GetData(message.get()), static_cast<std::size_t>(natsMsg_GetDataLength(message.get())));
     if (key) is_view_changed_ |= view_.take(*key, value, delivery->sequence, delivery->time);
-    is_view_whole_ |= group_feed_.pending() == 0;
     return {};
   }
   for (auto& cursor : cursors_) {

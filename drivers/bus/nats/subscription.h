@@ -72,6 +72,7 @@ class NatsSubscription final : public Subscription {
   bool is_looking() const;
   // Takes what has come; waits for the first of it.
   Status pump(std::int64_t timeout_ns);
+  void reopen_asking();
   Status take_message(Message message);
   Status take_entry(Cursor& cursor, const Delivery& delivery, Message message);
   void deliver(std::size_t messages_max, std::size_t bytes_max);
@@ -98,6 +99,7 @@ class NatsSubscription final : public Subscription {
   std::uint64_t feed_numbers_ = 0;
   std::vector<std::unique_ptr<Cursor>> cursors_;
   Feed topics_feed_, group_feed_;
+  std::uint64_t topics_revision_ = 0;  // of the last entry on a new topic that was seen
   GroupView view_;
   bool is_view_whole_ = false;
   bool is_view_changed_ = false;

@@ -54,7 +54,11 @@ void NatsSubscription::lose(Cursor& cursor) {
 Status NatsSubscription::refresh(const Cursor& cursor) {
   UTP_TRY(const Entry entry, server_->get(*link_, record_key(options_.group, cursor.topic, cursor.partition)));
   view_.forget(group_key(cursor));
-  if (!entry.value.empty()) view_.take(group_key(cursor), entry.value, entry.revision, entry.time);
+  if (!entry.value.empty()) {
+    view_.take(group_key(cursor), entry.value, entry.revision, entry.time);
+  } else {
+    group_feed_.close();  // somebody has removed the group, or the bucket: what else is known of it may be gone, too
+  }
   return {};
 }
 
