@@ -106,6 +106,7 @@ Result<bool> Feed::open(Inbox& inbox, std::uint64_t number, const FeedOptions& o
   received_ = 0;
   pending_ = info->NumPending;
   asking_ = at_end_ = false;
+  used_ns_ = steady_ns();
   return true;
 }
 
@@ -129,7 +130,8 @@ Status Feed::ask(std::size_t messages, std::size_t bytes, std::int64_t wait_ns) 
   waiting_ = wait_ns > 0;
   at_end_ = false;
   asked_ = messages;
-  overdue_ns_ = steady_ns() + wait_ns + kOverdueNs;
+  used_ns_ = steady_ns();
+  overdue_ns_ = used_ns_ + wait_ns + kOverdueNs;
   return {};
 }
 
@@ -154,7 +156,10 @@ bool Feed::take_status(natsMsg* message) {
   return status == 409 && description != nullptr && std::string_view(description).find("MaxBytes") != std::string_view::npos;
 }
 
-bool Feed::is_overdue() const { return asking_ && steady_ns() > overdue_ns_; }
+bool Feed::is_stale() const {
+  const std::int64_t now = steady_ns();
+  return is_open() && (asking_ ? now > overdue_ns_ : now > used_ns_ + kIdleNs / 2);
+}
 
 Status read_all(std::shared_ptr<Link> link, const FeedOptions& options, const std::function<void(const Delivery&, natsMsg*)>& take) {
   constexpr std::size_t kMessages = 1000;

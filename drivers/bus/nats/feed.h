@@ -72,8 +72,9 @@ class Feed {
   // False when the feed has to be opened again: the server has lost it, or messages on their way.
   bool take(const Delivery& delivery);
   bool take_status(natsMsg* message);
-  // A request was not answered though its time is over.
-  bool is_overdue() const;
+  // It has to be opened again: a request was not answered though its time is over, or the server may have forgotten the feed
+  // because nobody asked for long.
+  bool is_stale() const;
 
  private:
   Inbox* inbox_ = nullptr;  // outlives the feed
@@ -86,6 +87,7 @@ class Feed {
   bool waiting_ = false;
   std::size_t asked_ = 0;  // messages still to come of the request
   std::int64_t overdue_ns_ = 0;
+  std::int64_t used_ns_ = 0;  // when it asked last
 };
 
 // Every message of the subjects that there is now; `take` gets the subject's last. Nothing where there is no such stream.

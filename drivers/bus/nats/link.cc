@@ -153,9 +153,13 @@ Error Link::error(std::string_view doing, natsStatus status, int code) const {
   }
   switch (status) {
     case NATS_TIMEOUT: {
-      std::lock_guard lock(mutex_);
-      if (!refused_.empty())
-        return {Code::kPermission, place + "the server refuses: " + refused_ + "; give the user the rights that the driver's README lists", false};
+      std::string refused;
+      {
+        std::lock_guard lock(mutex_);
+        refused.swap(refused_);
+      }
+      if (!refused.empty())
+        return {Code::kPermission, place + "the server refuses: " + refused + "; give the user the rights that the driver's README lists", false};
       return {Code::kUnavailable, place + "no answer within " + std::to_string(answer_timeout_ms_) + " ms; repeat the call", true};
     }
     case NATS_NO_RESPONDERS: return {Code::kUnavailable, place + "nobody answers: no JetStream, or no leader at the moment; repeat the call", true};

@@ -77,7 +77,7 @@ class Link {
   natsConnection* connection_ = nullptr;
   jsCtx* js_ = nullptr;
   mutable std::mutex mutex_;
-  std::string refused_;  // what the server said of our rights last
+  mutable std::string refused_;  // what the server said of our rights, until an error tells it
 };
 
 }  // namespace utp::nats_bus

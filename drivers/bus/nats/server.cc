@@ -16,6 +16,8 @@ constexpr std::int64_t kAgeMinNs = 100'000'000;        // the server's least; tr
 constexpr std::uint64_t kStreamBytesMin = 1 << 20;     // the largest message fits
 constexpr std::string_view kMark = "utp topic";        // begins the description of each stream of this bus
 
+std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
 std::string describe(const TopicOptions& options) {
   return std::string(kMark) + " partitions=" + std::to_string(options.partitions) + " retention_ns=" + std::to_string(options.retention_ns) +
          " retention_bytes=" + std::to_string(options.retention_bytes);
@@ -41,12 +43,24 @@ std::optional<TopicOptions> read_description(std::string_view text) {
 }  // namespace
 
 Result<std::shared_ptr<Link>> Server::link() {
+  const std::int64_t asked_ns = steady_ns();
   std::lock_guard lock(mutex_);
   if (link_ != nullptr && link_->is_alive()) return link_;
+  // Who waited while another tried in vain takes that for its own try: nobody waits for two timeouts.
+  if (refused_ && refused_ns_ > asked_ns) return fail(*refused_);
   link_.reset();
-  UTP_TRY(auto link, Link::connect(options_));
-  UTP_CHECK(make_bucket(*link));
-  link_ = std::move(link);
+  refused_.reset();
+  auto made = [&]() -> Result<std::shared_ptr<Link>> {
+    UTP_TRY(auto link, Link::connect(options_));
+    UTP_CHECK(make_bucket(*link));
+    return link;
+  }();
+  if (!made) {
+    refused_ = made.error();
+    refused_ns_ = steady_ns();
+    return made;
+  }
+  link_ = *made;
   return link_;
 }
 

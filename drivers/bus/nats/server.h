@@ -72,6 +72,8 @@ class Server {
   Names names_;
   std::mutex mutex_;
   std::shared_ptr<Link> link_;
+  std::optional<Error> refused_;     // why the last attempt to connect failed
+  std::int64_t refused_ns_ = 0;      // and when
   std::map<std::string, std::shared_ptr<std::timed_mutex>> lanes_;
 };
 
