@@ -80,7 +80,7 @@ Result<NatsPublisher::TopicLanes*> NatsPublisher::topic_lanes(std::string_view n
     lane.stream = server_->names().stream(name, p);
     lane.subject = server_->names().subject(name, p);
     lane.window = kWindowMax;
-    lane.turn = server_->lane(lane.stream);
+    lane.turn = server_->turn(lane.stream);
   }
   return topics_.emplace(std::string(name), std::move(lanes)).first->second.get();
 }
@@ -146,10 +146,12 @@ Status NatsPublisher::publish(std::span<const OutMessage> messages) {
   // Always in the same order: no two publishers wait for each other.
   std::sort(used_.begin(), used_.end(), [](const auto& a, const auto& b) { return a.second->stream < b.second->stream; });
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::nanoseconds(server_->options().answer_timeout_ns);
-  std::vector<std::unique_lock<std::timed_mutex>> turns;
+  const auto give = [](Turn* turn) { turn->give(); };
+  std::vector<std::unique_ptr<Turn, decltype(give)>> turns;
   for (auto& [used_topic, lane] : used_) {
-    turns.emplace_back(*lane->turn, deadline);
-    if (!turns.back().owns_lock()) {
+    if (lane->turn->take(deadline)) {
+      turns.emplace_back(lane->turn.get(), give);
+    } else {
       return fail(Code::kUnavailable, link_->place() + ": another publisher of this process waits for the server; repeat the call", true);
     }
   }

@@ -27,7 +27,7 @@ class NatsPublisher final : public Publisher {
     std::uint64_t generation = 0;
     std::uint64_t position = 0;       // the newest that the server has confirmed to this publisher
     Link* link = nullptr;             // for which it was opened; nullptr = it has to be
-    std::shared_ptr<std::timed_mutex> turn;
+    std::shared_ptr<Turn> turn;
   };
   struct TopicLanes {
     TopicRecord record;

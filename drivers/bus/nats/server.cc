@@ -64,11 +64,11 @@ Result<std::shared_ptr<Link>> Server::link() {
   return link_;
 }
 
-std::shared_ptr<std::timed_mutex> Server::lane(const std::string& stream) {
+std::shared_ptr<Turn> Server::turn(const std::string& stream) {
   std::lock_guard lock(mutex_);
-  auto& lane = lanes_[stream];
-  if (lane == nullptr) lane = std::make_shared<std::timed_mutex>();
-  return lane;
+  auto& turn = turns_[stream];
+  if (turn == nullptr) turn = std::make_shared<Turn>();
+  return turn;
 }
 
 // ---- topics ----

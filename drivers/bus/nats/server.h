@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,6 +30,28 @@ struct Entry {
   std::string value;           // "" where there is none
   std::uint64_t revision = 0;  // 0 = never written
   Timestamp time;              // the server's
+};
+
+// One at a time, with a limit to the waiting.
+class Turn {
+ public:
+  bool take(std::chrono::steady_clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    if (!given_.wait_until(lock, deadline, [this] { return !taken_; })) return false;
+    return taken_ = true;
+  }
+  void give() {
+    {
+      std::lock_guard lock(mutex_);
+      taken_ = false;
+    }
+    given_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable given_;
+  bool taken_ = false;
 };
 
 class Server {
@@ -61,9 +84,9 @@ class Server {
   Result<std::uint64_t> sequence_before(Link& link, const std::string& stream, Timestamp time) const;
   Result<Lineage> lineage(Link& link, std::string_view topic, std::uint32_t partition) const;
 
-  // Held while a publisher of this bus has messages of the stream under way: those of one process do not break each other's
+  // Taken while a publisher of this bus has messages of the stream under way: those of one process do not break each other's
   // order (publisher.cc).
-  std::shared_ptr<std::timed_mutex> lane(const std::string& stream);
+  std::shared_ptr<Turn> turn(const std::string& stream);
 
  private:
   Result<StreamFacts> add_stream(Link& link, std::string_view topic, std::uint32_t partition, const TopicOptions& options, bool update) const;
@@ -74,7 +97,7 @@ class Server {
   std::shared_ptr<Link> link_;
   std::optional<Error> refused_;     // why the last attempt to connect failed
   std::int64_t refused_ns_ = 0;      // and when
-  std::map<std::string, std::shared_ptr<std::timed_mutex>> lanes_;
+  std::map<std::string, std::shared_ptr<Turn>> turns_;
 };
 
 }  // namespace utp::nats_bus
