@@ -49,11 +49,7 @@ Result<std::unique_ptr<Inbox>> Inbox::open(std::shared_ptr<Link> link) {
   std::unique_ptr<Inbox> inbox(new Inbox(std::move(link)));
   std::random_device random;
   inbox->prefix_ = "_INBOX.utp." + std::to_string(random()) + std::to_string(random()) + ".";
-  natsSubscription* made = nullptr;
-  natsStatus s = natsConnection_SubscribeSync(&made, inbox->link_->connection(), (inbox->prefix_ + "*").c_str());
-  inbox->subscription_.reset(made);
-  if (s == NATS_OK) s = natsSubscription_SetPendingLimits(made, -1, -1);
-  if (s != NATS_OK) return fail(inbox->link_->error("subscribing", s));
+  UTP_TRY(inbox->listener_, Listener::open(inbox->link_, inbox->prefix_ + "*"));
   return inbox;
 }
 
@@ -64,12 +60,12 @@ std::optional<std::uint64_t> Inbox::number_of(natsMsg* message) const {
 }
 
 Result<Message> Inbox::next(std::int64_t timeout_ms) {
-  natsMsg* raw = nullptr;
-  const natsStatus s = natsSubscription_NextMsg(&raw, subscription_.get(), timeout_ms);
+  Message message;
+  const natsStatus s = listener_->next(message, timeout_ms);
   if (s == NATS_TIMEOUT) return Message();
   if (s == NATS_NO_RESPONDERS) return fail(Code::kNotFound, link_->place() + ": a reader of a stream is not there any more", true);
   if (s != NATS_OK) return fail(link_->error("reading", s));
-  return Message(raw);
+  return message;
 }
 
 Result<bool> Feed::open(Inbox& inbox, std::uint64_t number, const FeedOptions& options) {

@@ -47,7 +47,7 @@ class Inbox {
   explicit Inbox(std::shared_ptr<Link> link) : link_(std::move(link)) {}
   std::shared_ptr<Link> link_;
   std::string prefix_;
-  std::unique_ptr<natsSubscription, Free> subscription_;
+  std::unique_ptr<Listener> listener_;
 };
 
 class Feed {

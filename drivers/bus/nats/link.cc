@@ -43,7 +43,34 @@ Link::Link(const NatsBusOptions& options)
 
 Link::~Link() {
   jsCtx_Destroy(js_);
+  natsConnection_Close(connection_);  // its reading thread has ended then
+  for (natsSubscription* subscription : retired_) natsSubscription_Destroy(subscription);
   natsConnection_Destroy(connection_);
+}
+
+Result<std::unique_ptr<Listener>> Listener::open(std::shared_ptr<Link> link, const std::string& subject) {
+  natsSubscription* made = nullptr;
+  natsStatus s = natsConnection_SubscribeSync(&made, link->connection(), subject.c_str());
+  if (s != NATS_OK) return fail(link->error("subscribing", s));
+  std::unique_ptr<Listener> listener(new Listener(std::move(link), made));
+  s = natsSubscription_SetPendingLimits(made, -1, -1);
+  if (s != NATS_OK) return fail(listener->link_->error("subscribing", s));
+  return listener;
+}
+
+Listener::~Listener() { link_->retire(subscription_); }
+
+natsStatus Listener::next(Message& message, std::int64_t timeout_ms) {
+  natsMsg* raw = nullptr;
+  const natsStatus s = natsSubscription_NextMsg(&raw, subscription_, timeout_ms);
+  message.reset(raw);
+  return s;
+}
+
+void Link::retire(natsSubscription* subscription) {
+  (void)natsSubscription_Unsubscribe(subscription);  // nothing new finds it
+  std::lock_guard lock(mutex_);
+  retired_.push_back(subscription);
 }
 
 void Link::on_error(natsConnection* connection, natsSubscription*, natsStatus status, void* self) {
@@ -125,9 +152,20 @@ jsOptions Link::js_options() const {
 }
 
 Status Link::flush() {
+  std::vector<natsSubscription*> retired;
+  {
+    std::lock_guard lock(mutex_);
+    retired.swap(retired_);
+  }
   const natsStatus s = natsConnection_FlushTimeout(connection_, answer_timeout_ms_);
-  if (s == NATS_OK) return {};
-  return fail(error("sending", s));
+  if (s == NATS_OK) {  // the reading thread has taken the server's answer, and left behind what it was at before
+    for (natsSubscription* subscription : retired) natsSubscription_Destroy(subscription);
+    return {};
+  }
+  Error lost = error("sending", s);
+  std::lock_guard lock(mutex_);
+  retired_.insert(retired_.end(), retired.begin(), retired.end());
+  return fail(std::move(lost));
 }
 
 Error Link::error(std::string_view doing, natsStatus status, int code) const {

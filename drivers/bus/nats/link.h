@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/clock.h"
 #include "core/result.h"
@@ -20,7 +21,6 @@ namespace utp::nats_bus {
 struct Free {
   void operator()(natsMsg* p) const { natsMsg_Destroy(p); }
   void operator()(natsOptions* p) const { natsOptions_Destroy(p); }
-  void operator()(natsSubscription* p) const { natsSubscription_Destroy(p); }
   void operator()(jsStreamInfo* p) const { jsStreamInfo_Destroy(p); }
   void operator()(jsConsumerInfo* p) const { jsConsumerInfo_Destroy(p); }
   void operator()(jsPubAck* p) const { jsPubAck_Destroy(p); }
@@ -40,6 +40,24 @@ struct StreamFacts {
 };
 StreamFacts facts_of(const jsStreamInfo& info);
 
+class Link;
+
+// One subject (with wildcards) of a connection. One thread at a time.
+class Listener {
+ public:
+  static Result<std::unique_ptr<Listener>> open(std::shared_ptr<Link> link, const std::string& subject);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+  // NATS_TIMEOUT when nothing came; NATS_NO_RESPONDERS: a request found nobody, and the library does not say which.
+  natsStatus next(Message& message, std::int64_t timeout_ms);
+
+ private:
+  Listener(std::shared_ptr<Link> link, natsSubscription* subscription) : link_(std::move(link)), subscription_(subscription) {}
+  std::shared_ptr<Link> link_;
+  natsSubscription* subscription_;
+};
+
 class Link {
  public:
   static Result<std::shared_ptr<Link>> connect(const NatsBusOptions& options);
@@ -57,6 +75,10 @@ class Link {
 
   // Everything up to and with this sequence.
   Status purge(const std::string& stream, std::uint64_t sequence);
+
+  // Ends a subscription. The library's reading thread may be using it without a reference of its own: it is freed when a later
+  // flush() has shown that it is not any more, or with the connection.
+  void retire(natsSubscription* subscription);
 
   natsConnection* connection() const { return connection_; }
   jsCtx* js() const { return js_; }
@@ -77,6 +99,7 @@ class Link {
   natsConnection* connection_ = nullptr;
   jsCtx* js_ = nullptr;
   mutable std::mutex mutex_;
+  std::vector<natsSubscription*> retired_;
   mutable std::string refused_;  // what the server said of our rights, until an error tells it
 };
 

@@ -140,6 +140,22 @@ TEST_F(NatsBus, WhatTheDriverRepeatsAfterABrokenConnectionIsStoredOnce) {
   EXPECT_EQ(numbers(receive(*subscribe(), 101)), range(0, 101));
 }
 
+TEST_F(NatsBus, SubscriptionsMayEndWhileMessagesCome) {
+  start();
+  // The library's reading thread uses a subscription that it has found without a reference of its own.
+  std::atomic<bool> done{false};
+  std::thread writer([&] {
+    auto made = publisher();
+    for (int i = 0; !done; i += 50) expect_published(*made, i, 50);
+  });
+  for (int i = 0; i < 100; ++i) {
+    auto reader = subscribe(i % 2 == 0 ? "g" : "", {Start::Kind::kLatest, {}});
+    EXPECT_TRUE(reader->poll(10, 1 << 20, 1'000'000));
+  }
+  done = true;
+  writer.join();
+}
+
 TEST_F(NatsBus, AFeedReadsItsSubjectsOnly) {
   start();
   // A list of subjects is left out without a word by servers before 2.10; one subject is what we ask for, and what comes back is

@@ -60,14 +60,13 @@ Status NatsPublisher::connect() {
     for (Lane& lane : topic->lanes) lane.link = nullptr;
   }
   inbox_ = "_INBOX.utp." + name_ + random_name() + ".";
-  natsSubscription* made = nullptr;
-  natsStatus s = natsConnection_SubscribeSync(&made, link_->connection(), (inbox_ + "*").c_str());
-  answers_.reset(made);
-  if (s == NATS_OK) s = natsSubscription_SetPendingLimits(made, -1, -1);
-  if (s == NATS_OK) return {};
-  Error error = link_->error("subscribing to answers", s);
-  link_.reset();
-  return fail(std::move(error));
+  auto made = Listener::open(link_, inbox_ + "*");
+  if (!made) {
+    link_.reset();
+    return fail(std::move(made.error()));
+  }
+  answers_ = std::move(*made);
+  return {};
 }
 
 Result<NatsPublisher::TopicLanes*> NatsPublisher::topic_lanes(std::string_view name) {
@@ -235,18 +234,17 @@ Result<NatsPublisher::Round> NatsPublisher::send_round() {
 
 Status NatsPublisher::collect(Round& round) {
   for (std::size_t open = under_way_.size(); open > 0;) {
-    natsMsg* raw = nullptr;
-    const natsStatus s = natsSubscription_NextMsg(&raw, answers_.get(), link_->answer_timeout_ms());
-    const Message message(raw);
+    Message message;
+    const natsStatus s = answers_->next(message, link_->answer_timeout_ms());
     if (s == NATS_NO_RESPONDERS) {  // to one of them; the library does not say which
       round.is_gone = true;
       --open;
       continue;
     }
     if (s != NATS_OK) return fail(link_->error("waiting for the server to store messages", s));
-    const auto number = read_number(std::string_view(natsMsg_GetSubject(raw)).substr(inbox_.size()));
+    const auto number = read_number(std::string_view(natsMsg_GetSubject(message.get())).substr(inbox_.size()));
     if (!number || *number < first_answer_ || *number >= first_answer_ + under_way_.size()) continue;
-    take_answer(under_way_[*number - first_answer_], raw, round);
+    take_answer(under_way_[*number - first_answer_], message.get(), round);
     --open;
   }
   return {};

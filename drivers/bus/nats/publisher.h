@@ -56,7 +56,7 @@ class NatsPublisher final : public Publisher {
 
   std::shared_ptr<Server> server_;
   std::shared_ptr<Link> link_;
-  std::unique_ptr<natsSubscription, Free> answers_;
+  std::unique_ptr<Listener> answers_;
   std::string inbox_, name_;
   std::uint64_t next_id_ = 1;
   std::uint64_t first_answer_ = 0;  // number of the first of under_way_
