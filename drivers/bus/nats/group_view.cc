@@ -17,7 +17,11 @@ void GroupView::clear() {
 }
 
 bool GroupView::take(const GroupKey& key, std::string_view value, std::uint64_t revision, Timestamp time) {
-  if (time.ns != 0) clock_offset_ns_ = std::max(clock_offset_ns_, time.ns - steady_ns());
+  if (time.ns != 0) {
+    const std::int64_t offset_ns = time.ns - steady_ns();
+    const bool is_ours = !self_.empty() && key.member == self_;
+    clock_offset_ns_ = is_ours ? offset_ns : std::max(clock_offset_ns_, offset_ns);
+  }
   if (!key.member.empty()) {
     Member& member = members_[key.member];
     if (revision <= member.revision) return false;

@@ -16,6 +16,9 @@ namespace utp::nats_bus {
 
 class GroupView {
  public:
+  // `self`: the member whose entries are new when they come; "" = none.
+  explicit GroupView(std::string self = {}) : self_(std::move(self)) {}
+
   struct Record {
     GroupRecord record;
     std::uint64_t revision = 0;
@@ -42,10 +45,11 @@ class GroupView {
   std::int64_t silence_ns(const std::string& member) const;
 
  private:
-  // Not later than the server's clock, and hardly earlier while entries come: the newest time that it gave, and what passed here
-  // since.
+  // Not later than the server's clock, and hardly earlier: the time of our own last entry, or of a newer one, and what passed here
+  // since. Our own counts even when it is earlier than expected: the clock was set back.
   std::int64_t server_now_ns() const;
 
+  std::string self_;
   std::map<std::pair<std::string, std::uint32_t>, Record> records_;
   std::map<std::string, Member> members_;
   std::int64_t clock_offset_ns_ = INT64_MIN;  // server's clock less ours

@@ -34,6 +34,7 @@ StreamFacts facts_of(const jsStreamInfo& info) {
     facts.first_time.ns = info.State.FirstTime;
     facts.last_time.ns = info.State.LastTime;
   }
+  facts.replicas = info.Config->Replicas;
   facts.is_clustered = info.Cluster != nullptr && info.Cluster->Name != nullptr;
   return facts;
 }

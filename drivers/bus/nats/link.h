@@ -34,6 +34,7 @@ struct StreamFacts {
   std::uint64_t messages = 0, bytes = 0, first = 0, last = 0;
   Timestamp first_time, last_time;
   bool is_clustered = false;
+  std::int64_t replicas = 1;
 
   // The newest sequence that is gone.
   std::uint64_t floor() const { return first == 0 ? last : first - 1; }

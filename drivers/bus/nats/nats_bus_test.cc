@@ -1,5 +1,10 @@
 // What the NATS bus does where the server, its settings or other programs get in its way.
+#include <atomic>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <map>
+#include <thread>
 
 #include "core/hash.h"
 #include "drivers/bus/nats/feed.h"
@@ -337,6 +342,39 @@ class Configured {
  private:
   std::string path_;
 };
+
+TEST_F(NatsBus, TlsIsVerified) {
+  const std::string folder = (std::filesystem::temp_directory_path() / ("utp_nats_tls_" + std::to_string(::getpid()))).string() + "/";
+  std::filesystem::create_directory(folder);
+  const auto run = [&](const std::string& command) { return std::system(("cd " + folder + " && " + command + " >/dev/null 2>&1").c_str()) == 0; };
+  const std::string request = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes ";
+  const bool made = run(request + "-x509 -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem") &&
+                    run(request + "-subj /CN=server -keyout server.key -out server.csr") &&
+                    static_cast<bool>(std::ofstream(folder + "ext") << "subjectAltName=IP:127.0.0.1" << std::endl) &&
+                    run("openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem");
+  if (!made) GTEST_SKIP() << "openssl is not installed (Debian: apt-get install openssl)";
+  server_ = std::make_unique<NatsServer>(
+      std::vector<std::string>{"--tls", "--tlscert", folder + "server.pem", "--tlskey", folder + "server.key"});
+  NatsBusOptions options = server_->options();
+  const auto plain = open_nats_bus(options);
+  ASSERT_FALSE(plain);
+  EXPECT_EQ(plain.error().code, Code::kPermission) << plain.error().message;
+  EXPECT_NE(plain.error().message.find("tls://"), std::string::npos) << plain.error().message;
+  options.tls = true;
+  const auto unknown = open_nats_bus(options);
+  ASSERT_FALSE(unknown) << "nobody vouches for the server's certificate";
+  EXPECT_EQ(unknown.error().code, Code::kPermission) << unknown.error().message;
+  options.ca_file = folder + "ca.pem";
+  bus_ = open(options);
+  ASSERT_NE(bus_, nullptr);
+  expect_published(*publisher(), 0, 3);
+  EXPECT_EQ(receive(*subscribe("g"), 3).size(), 3u);
+  options.ca_file = folder + "missing.pem";
+  const auto missing = open_nats_bus(options);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Code::kInvalidArgument) << missing.error().message;
+  std::filesystem::remove_all(folder);
+}
 
 TEST_F(NatsBus, AUserWithTheRightsOfTheReadmeIsEnough) {
   const Configured settings(

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "drivers/bus/nats/group_record.h"
+#include "drivers/bus/nats/group_view.h"
 #include "drivers/bus/nats/lineage.h"
 #include "drivers/bus/nats/names.h"
 #include "drivers/bus/nats/nats_bus.h"
@@ -121,6 +122,31 @@ TEST(NatsRecords, AreTexts) {
   const MemberRecord member{5, {"a.b", "c.>"}};
   EXPECT_EQ(MemberRecord::read(member.write()).lease_ns, 5);
   EXPECT_EQ(MemberRecord::read(member.write()).patterns, member.patterns);
+}
+
+TEST(NatsGroupView, LeasesAreJudgedByTheServersClock) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const Timestamp noon{1'000'000 * kSecond};
+  const MemberRecord record{10 * kSecond, {"a"}};
+  GroupView view("me");
+  EXPECT_TRUE(view.take({"g", "other", "", 0}, record.write(), 1, noon));
+  EXPECT_TRUE(view.take({"g", "me", "", 0}, record.write(), 2, noon + 4 * kSecond));
+  EXPECT_GT(view.lease_left_ns("other"), 0);
+  EXPECT_LE(view.lease_left_ns("other"), 6 * kSecond);
+  EXPECT_FALSE(view.take({"g", "me", "", 0}, record.write(), 3, noon + 11 * kSecond)) << "a further sign of life changes nothing";
+  EXPECT_LE(view.lease_left_ns("other"), 0);
+  EXPECT_TRUE(view.take({"g", "other", "", 0}, record.write(), 4, noon + 12 * kSecond)) << "it is back";
+  EXPECT_GT(view.lease_left_ns("other"), 0);
+  EXPECT_FALSE(view.take({"g", "other", "", 0}, record.write(), 4, noon)) << "that was known";
+  EXPECT_EQ(view.lease_left_ns("nobody"), 0);
+  // The clock is set back by an hour: the others' next signs of life are not older than their leases.
+  const Timestamp back = noon - 3600 * kSecond;
+  view.take({"g", "me", "", 0}, record.write(), 5, back);
+  view.take({"g", "other", "", 0}, record.write(), 6, back);
+  EXPECT_GT(view.lease_left_ns("other"), 9 * kSecond);
+  const MemberRecord left{0, {"a"}};
+  EXPECT_TRUE(view.take({"g", "other", "", 0}, left.write(), 7, back));
+  EXPECT_LE(view.lease_left_ns("other"), 0);
 }
 
 TEST(NatsUrl, NamesServersUserPasswordAndToken) {

@@ -157,6 +157,10 @@ Result<StreamFacts> Server::add_stream(Link& link, std::string_view topic, std::
   jsOptions js = link.js_options();
   jsStreamInfo* raw = nullptr;
   jsErrCode code{};
+  if (update) {  // an operator may have given it another number of replicas
+    UTP_TRY(const auto there, link.stream(name));
+    if (there) config.Replicas = there->replicas;
+  }
   const natsStatus s =
       update ? js_UpdateStream(&raw, link.js(), &config, &js, &code) : js_AddStream(&raw, link.js(), &config, &js, &code);
   const std::unique_ptr<jsStreamInfo, Free> info(raw);

@@ -37,7 +37,7 @@ Result<std::unique_ptr<Subscription>> NatsSubscription::open(std::shared_ptr<Ser
 
 Status NatsSubscription::connect() {
   UTP_TRY(auto link, server_->link());
-  if (link != link_) {
+  if (link != link_ || inbox_ == nullptr) {
     for (auto& cursor : cursors_) {
       cursor->feed.close();
       drop_fetched(*cursor);

@@ -55,7 +55,7 @@ class NatsSubscription final : public Subscription {
   };
 
   NatsSubscription(std::shared_ptr<Server> server, SubscriptionOptions options)
-      : server_(std::move(server)), options_(std::move(options)) {}
+      : server_(std::move(server)), options_(std::move(options)), view_(options_.member) {}
   bool in_group() const { return !options_.group.empty(); }
   bool reads(const Cursor& cursor) const { return !in_group() || (cursor.held && !cursor.handing_over); }
 
