@@ -35,6 +35,7 @@ StreamFacts facts_of(const jsStreamInfo& info) {
     facts.last_time.ns = info.State.LastTime;
   }
   facts.replicas = info.Config->Replicas;
+  facts.bytes_max = static_cast<std::uint64_t>(std::max<std::int64_t>(info.Config->MaxBytes, 0));
   facts.is_clustered = info.Cluster != nullptr && info.Cluster->Name != nullptr;
   return facts;
 }

@@ -35,6 +35,7 @@ struct StreamFacts {
   Timestamp first_time, last_time;
   bool is_clustered = false;
   std::int64_t replicas = 1;
+  std::uint64_t bytes_max = 0;
 
   // The newest sequence that is gone.
   std::uint64_t floor() const { return first == 0 ? last : first - 1; }

@@ -122,12 +122,15 @@ Result<std::vector<TopicStats>> NatsBus::stats(std::string_view pattern) {
     TopicStats& topic = all.emplace_back();
     topic.topic = record.topic;
     topic.partitions = record.options.partitions;
+    topic.retention_ns = record.options.retention_ns;
+    topic.retention_bytes = record.options.retention_bytes;
     std::map<std::string, GroupStats> groups;
     for (std::uint32_t p = 0; p < record.streams.size(); ++p) {
       const StreamFacts& facts = record.streams[p];
       const Lineage& lineage = bucket.lineages[lineage_key(record.topic, p)];
       topic.messages += facts.messages;
       topic.bytes += facts.bytes;
+      if (record.options.retention_bytes == 0) topic.retention_bytes += facts.bytes_max;
       topic.published += facts.last;
       topic.lost += lineage.lost();
       earlier(topic.first_time, facts.first_time);
