@@ -222,15 +222,29 @@ void Connection::add(std::span<const std::string_view> arguments) {
   ++commands_;
 }
 
-void Connection::add(Script script, std::string_view key, std::span<const std::string_view> arguments) {
-  put_number(out_, '*', arguments.size() + 4);
-  put_text(out_, "EVALSHA");
-  put_text(out_, hashes_[static_cast<std::size_t>(script)]);
-  put_text(out_, "1");
-  put_text(out_, key);
-  for (const std::string_view argument : arguments) put_text(out_, argument);
+void Connection::add(Script script, std::initializer_list<std::string_view> keys,
+                     std::initializer_list<std::string_view> arguments) {
+  begin(script, keys.size(), arguments.size());
+  for (const std::string_view key : keys) put(key);
+  for (const std::string_view argument : arguments) put(argument);
+}
+
+void Connection::begin(Script script, std::size_t keys, std::size_t arguments) {
+  put_number(out_, '*', 3 + keys + arguments);
+  put("EVALSHA");
+  put(hashes_[static_cast<std::size_t>(script)]);
+  put(keys);
   ++commands_;
 }
+
+void Connection::put(std::string_view value) { put_text(out_, value); }
+
+void Connection::put(std::size_t number) {
+  char digits[24];
+  put_text(out_, {digits, std::to_chars(digits, digits + sizeof digits, number).ptr});
+}
+
+void Connection::put_size(std::size_t size) { put_number(out_, '$', size); }
 
 Status Connection::send() {
   if (fd_ < 0) return lost("not connected");

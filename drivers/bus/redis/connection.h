@@ -62,10 +62,17 @@ class Connection {
   // A pipeline: add() any number of commands, then run() sends them and takes their replies in order.
   void add(std::span<const std::string_view> arguments);
   void add(std::initializer_list<std::string_view> arguments) { add({arguments.begin(), arguments.size()}); }
-  void add(Script script, std::string_view key, std::span<const std::string_view> arguments);
+  void add(Script script, std::initializer_list<std::string_view> keys, std::initializer_list<std::string_view> arguments);
   void add(Script script, std::string_view key, std::initializer_list<std::string_view> arguments) {
-    add(script, key, {arguments.begin(), arguments.size()});
+    add(script, {key}, arguments);
   }
+  // The same piece by piece: begin(), then put() for each key and argument.
+  void begin(Script script, std::size_t keys, std::size_t arguments);
+  void put(std::string_view value);
+  void put(std::size_t number);
+  void put_size(std::size_t size);                             // of a value whose pieces append() brings
+  void append(std::string_view piece) { out_ += piece; }
+  void end() { out_ += "\r\n"; }                               // of the pieces
   std::size_t pending_bytes() const { return out_.size(); }
   // An error only when the connection failed; what the server refused is the reply's own error.
   Result<std::vector<Result<Reply>>> run_all();

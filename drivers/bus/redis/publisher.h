@@ -25,20 +25,34 @@ class RedisPublisher final : public Publisher {
   struct Lane {  // one partition, and what of the batch goes there
     std::string stream;
     std::vector<const OutMessage*> messages;
-    std::size_t sent = 0;  // of messages
-    std::string last_id;   // the newest that the server has confirmed to this publisher
-    std::string last_run;  // and the run of the server that did
+    std::size_t sent = 0;    // of messages
+    std::string opened_in;   // the run of the server in which it was opened, "" when that has to be done again
+    std::string generation;  // of the ids since then
+    std::string last_id;     // the newest that the server has confirmed to this publisher
+    std::string last_run;    // and the run that did
   };
   struct TopicLanes {
     TopicRecord record;
     std::vector<Lane> lanes;
     std::uint64_t bytes = 0;  // published since this publisher last looked at the limit
   };
+  struct Part {  // of a lane's messages: what one call brings
+    TopicLanes* topic;
+    Lane* lane;
+    std::size_t first, end, packs;
+  };
   Status check(std::span<const OutMessage> messages) const;
   Result<TopicLanes*> topic_lanes(std::string_view name);
   void drop_batch();
+  std::size_t left() const;  // of the batch, to be sent
+  void forget_lanes();
+  void take_epoch(const TopicRecord& record);
+  std::uint32_t pack_of(const TopicLanes& topic) const;
+  Status open_lanes(bool& gone);
+  void add_open(const TopicLanes& topic, const Lane& lane);
+  bool take_open(Lane& lane, std::string_view answer);
   Status send_round(bool& more, bool& gone);
-  void add_batch(const TopicLanes& topic, Lane& lane, std::size_t end);
+  void add_call(std::span<const Part> parts);
   Status make_again();
   Status trim_if_grown(TopicLanes& topic);
   Status wait_for_disk();
@@ -49,6 +63,7 @@ class RedisPublisher final : public Publisher {
   Connection connection_;
   std::map<std::string, std::unique_ptr<TopicLanes>, std::less<>> topics_;
   std::vector<std::pair<TopicLanes*, Lane*>> used_;  // by the batch at hand
+  std::string epoch_;                                // of the bus, as this publisher knows it
   bool unsynced_ = false;
 };
 

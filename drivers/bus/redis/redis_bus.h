@@ -23,6 +23,7 @@ struct RedisBusOptions {
   // What a topic may take of the server's memory when its TopicOptions name no limit: some 600,000 quotes.
   std::uint64_t retention_bytes = std::uint64_t{256} << 20;
   TopicOptions default_topic;  // for topics that publishing creates
+  std::uint32_t pack = 1;      // for topics whose TopicOptions leave it at 1
   std::int64_t trim_every_ns =
       10'000'000'000;                   // how often each process that has the bus open runs retention; 0 = never
   std::uint32_t partitions_max = 1024;  // per topic; each is a stream
@@ -36,6 +37,7 @@ struct RedisBusOptions {
 [[nodiscard]] Result<RedisBusOptions> parse_redis_url(std::string_view url);
 
 inline constexpr std::size_t kRedisBusKeyBytesMax = 4096;  // of a message's key
+inline constexpr std::uint32_t kRedisBusPackMax = 1000;    // messages in an entry: it is read and trimmed as a whole
 
 // kUnavailable when the server cannot be reached, kPermission when it refuses the user or the password, kUnsupported
 // when it is older than 7.0 or runs as a cluster.
