@@ -36,6 +36,10 @@ void put_text(std::string& out, std::string_view value) {
   out += "\r\n";
 }
 
+timeval to_timeval(std::int64_t ns) {
+  return {static_cast<time_t>(ns / 1'000'000'000), static_cast<suseconds_t>(ns % 1'000'000'000 / 1000)};
+}
+
 bool starts(std::string_view text, std::string_view with) { return text.substr(0, with.size()) == with; }
 
 // The value of a line "name:value" of INFO.
@@ -108,7 +112,7 @@ tl::unexpected<Error> Connection::lost(std::string_view what) {
               place() + ": " + std::string(what) + "; the call can be repeated once the server is back", true);
 }
 
-// What can be done about a refusal, by its first word.
+// By its first word.
 Error Connection::refused(std::string_view message) {
   const std::string where = place() + ": ";
   const std::string said = "the server says \"" + std::string(message.substr(0, 300)) + "\"";
@@ -157,8 +161,7 @@ Status Connection::ensure() {
 }
 
 Status Connection::connect() {
-  const timeval limit{static_cast<time_t>(options_.connect_timeout_ns / 1'000'000'000),
-                      static_cast<suseconds_t>(options_.connect_timeout_ns % 1'000'000'000 / 1000)};
+  const timeval limit = to_timeval(options_.connect_timeout_ns);
   redisContext* context = redisConnectWithTimeout(options_.host.c_str(), options_.port, limit);
   if (context == nullptr || context->err != 0) {
     const std::string why = context == nullptr ? "out of memory" : context->errstr;
@@ -169,6 +172,8 @@ Status Connection::connect() {
   redisEnableKeepAlive(context);
   // From here on the socket is ours: the library would raise SIGPIPE, and its waits could not be interrupted.
   fd_ = redisFreeKeepFd(context);
+  const timeval silence = to_timeval(options_.answer_timeout_ns);
+  ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
   reader_ = redisReaderCreate();
   reader_->maxbuf = 0;  // do not free and regrow the buffer after every large reply
   return {};
@@ -278,7 +283,8 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
       if (reply->type == REDIS_REPLY_ERROR) return fail(refused({reply->str, reply->len}));
       return reply;
     }
-    const ssize_t n = ::recv(fd_, buffer.get(), kReadBytes, MSG_DONTWAIT);
+    // Where nobody interrupts the socket's own timeout does.
+    const ssize_t n = ::recv(fd_, buffer.get(), kReadBytes, interrupt != nullptr ? MSG_DONTWAIT : 0);
     if (n > 0) {
       redisReaderFeed(reader_, buffer.get(), static_cast<std::size_t>(n));
       continue;
@@ -289,9 +295,10 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
       return lost(std::string("the connection broke: ") + std::strerror(errno));
     const std::int64_t left = deadline_ns - steady_ns();
     if (left <= 0) return lost("no answer in time");
-    pollfd waits[2] = {{fd_, POLLIN, 0}, {interrupt ? interrupt->fd() : -1, POLLIN, 0}};
+    if (interrupt == nullptr) continue;
+    pollfd waits[2] = {{fd_, POLLIN, 0}, {interrupt->fd(), POLLIN, 0}};
     ::poll(waits, 2, static_cast<int>(std::min<std::int64_t>(left / 1'000'000 + 1, INT_MAX)));
-    if (interrupt != nullptr && interrupt->take()) {
+    if (interrupt->take()) {
       close();  // the server drops what it was asked for
       return fail(Code::kCancelled, "poll was interrupted");
     }

@@ -79,6 +79,8 @@ class Connection {
   // A pipeline of one. Waits `extra_ns` longer for the reply; `interrupt` ends that with kCancelled.
   Result<Reply> run_one(std::int64_t extra_ns = 0, Interrupt* interrupt = nullptr);
 
+  // What a refusal of the server means, and what can be done about it.
+  Error refused(std::string_view message);
   std::string place() const;  // for messages: "redis host:port/db"
 
  private:
@@ -87,7 +89,6 @@ class Connection {
   Status send();
   Result<Reply> receive(std::int64_t deadline_ns, Interrupt* interrupt);
   tl::unexpected<Error> lost(std::string_view what);
-  Error refused(std::string_view message);
 
   RedisBusOptions options_;
   int fd_ = -1;

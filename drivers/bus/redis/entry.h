@@ -4,7 +4,7 @@
 //   <time> <key>                                       the envelope
 //   <time>*<count>{ <bytes> <key bytes> <key>}...      the envelopes of `count` messages, one behind the other
 //
-// Times are nanoseconds of the server's clock. A field costs the server less than a field more: no names are repeated.
+// Times are milliseconds of the server's clock. A field costs the server less than a field more: no names are repeated.
 #pragma once
 
 #include <charconv>
@@ -19,7 +19,7 @@ class EntryReader {
   EntryReader(std::string_view field, std::string_view value) : field_(field), value_(value) {
     std::size_t time = 0;
     if (!take_number(time) || field_.empty()) return;
-    time_ns_ = static_cast<std::int64_t>(time);
+    time_ns_ = static_cast<std::int64_t>(time) * 1'000'000;
     const bool is_pack = field_[0] == '*';
     field_.remove_prefix(1);
     std::size_t count = 0;

@@ -185,7 +185,7 @@ void RedisPublisher::add_open(const TopicLanes& topic, const Lane& lane) {
 
 bool RedisPublisher::take_open(Lane& lane, std::string_view answer) {
   if (answer == "gone") return false;
-  lane.generation = answer;
+  lane.next_id = std::string(answer) + "-*";
   lane.opened_in = connection_.run();
   lane.last_run = connection_.run();  // what was lost of an earlier one has been counted
   return true;
@@ -209,22 +209,25 @@ Status RedisPublisher::open_lanes(bool& gone) {
 
 // ---- sending ----
 
-void RedisPublisher::add_call(std::span<const Part> parts) {
-  std::size_t arguments = 1;
-  for (const Part& part : parts) {
-    const std::size_t singles = part.packs > 0 ? 1 : part.end - part.first;
-    arguments += 3 + 2 * singles + 3 * part.packs;
-  }
+// The order of the parts may change.
+void RedisPublisher::add_call(std::span<Part> parts) {
+  const auto others = std::stable_partition(parts.begin(), parts.end(), [](const Part& part) { return part.is_lone(); });
+  const auto singles_of = [](const Part& part) { return part.packs > 0 ? 1 : part.end - part.first; };
+  std::size_t arguments = 2;
+  for (const Part& part : parts) arguments += (part.is_lone() ? 1 : 3) + 2 * singles_of(part) + 3 * part.packs;
   connection_.begin(Script::kPublish, 1 + parts.size(), arguments);
   connection_.put(server_->keys().bus());
   for (const Part& part : parts) connection_.put(part.lane->stream);
   connection_.put(epoch_);
+  connection_.put(static_cast<std::size_t>(others - parts.begin()));
   for (const Part& part : parts) {
     const auto& messages = part.lane->messages;
-    const std::size_t singles_end = part.packs > 0 ? part.first + 1 : part.end;
-    connection_.put(part.lane->generation);
-    connection_.put(singles_end - part.first);
-    connection_.put(part.packs);
+    const std::size_t singles_end = part.first + singles_of(part);
+    connection_.put(part.lane->next_id);
+    if (!part.is_lone()) {
+      connection_.put(singles_of(part));
+      connection_.put(part.packs);
+    }
     for (std::size_t i = part.first; i < singles_end; ++i) {
       connection_.put(messages[i]->key);
       connection_.put(messages[i]->value);
@@ -297,8 +300,12 @@ Status RedisPublisher::send_round(bool& more, bool& gone) {
     gone |= ids.empty();
     for (std::size_t i = 0; at < call_ends[call]; ++at, ++i) {
       Lane& lane = *parts[at].lane;
-      const std::string_view last = i < ids.size() ? text(ids[i]) : std::string_view();
-      if (last.empty()) {  // to be opened and sent again
+      const redisReply* id = i < ids.size() ? ids[i] : nullptr;
+      const bool is_refused = id != nullptr && id->type == REDIS_REPLY_ERROR;
+      const std::string_view last = is_refused ? std::string_view(id->str, id->len) : text(id);
+      const bool is_newer = is_refused && last.find("equal or smaller") != std::string_view::npos;
+      if (is_refused && !is_newer) return fail(connection_.refused(last));
+      if (last.empty() || is_newer) {  // to be opened and sent again
         lane.sent = parts[at].first;
         lane.opened_in.clear();
         more = true;

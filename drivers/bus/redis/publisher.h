@@ -27,7 +27,7 @@ class RedisPublisher final : public Publisher {
     std::vector<const OutMessage*> messages;
     std::size_t sent = 0;    // of messages
     std::string opened_in;   // the run of the server in which it was opened, "" when that has to be done again
-    std::string generation;  // of the ids since then
+    std::string next_id;     // since then: the generation, and a star for the server's count
     std::string last_id;     // the newest that the server has confirmed to this publisher
     std::string last_run;    // and the run that did
   };
@@ -40,6 +40,7 @@ class RedisPublisher final : public Publisher {
     TopicLanes* topic;
     Lane* lane;
     std::size_t first, end, packs;
+    bool is_lone() const { return end == first + 1; }
   };
   Status check(std::span<const OutMessage> messages) const;
   Result<TopicLanes*> topic_lanes(std::string_view name);
@@ -52,7 +53,7 @@ class RedisPublisher final : public Publisher {
   void add_open(const TopicLanes& topic, const Lane& lane);
   bool take_open(Lane& lane, std::string_view answer);
   Status send_round(bool& more, bool& gone);
-  void add_call(std::span<const Part> parts);
+  void add_call(std::span<Part> parts);
   Status make_again();
   Status trim_if_grown(TopicLanes& topic);
   Status wait_for_disk();

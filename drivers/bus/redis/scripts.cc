@@ -5,8 +5,8 @@
 namespace utp::redis_bus {
 namespace {
 
-// Numbers are doubles here: ordinals (below 2^42), microseconds and generations fit exactly; nanoseconds and positions
-// do not and stay texts.
+// Numbers are doubles here: ordinals (below 2^42), microseconds and generations fit exactly; positions do not and stay
+// texts.
 constexpr const char* kPrelude = R"lua(
 local stream = KEYS[1]
 local state = stream .. ':state'
@@ -21,6 +21,7 @@ local function is_before(a, b)
   local bg, bn = parts(b)
   return ag < bg or (ag == bg and an < bn)
 end
+-- Publish times are texts of milliseconds, all of one length.
 local function now_us()
   local t = redis.call('TIME')
   return tonumber(t[1]) * 1000000 + tonumber(t[2])
@@ -50,7 +51,7 @@ local function floor_id()
   local oldest = first_from('-')
   return oldest and before(oldest) or tail()
 end
--- The first entry published at or after the time (a text of nanoseconds): publish times never go back within a partition.
+-- The first entry published at or after the time (a text of milliseconds): publish times never go back within a partition.
 local function first_at(time)
   local entry = first_from('-')
   local later = nil
@@ -174,21 +175,32 @@ end
 return whole(generation)
 )lua",
     // kPublish. The first message of a batch always goes alone: the id that the server gives it tells the number from which
-    // the packs' ids are counted on. HSET comes before all XADDs: a server without memory refuses it, and so the whole.
+    // the packs' ids are counted on. A server without memory refuses the first command that writes, and so the whole. Times
+    // are whole milliseconds: so a call writes the newest down only where it is another, and they still never go back.
     R"lua(
 local call, pcall = redis.call, redis.pcall
 local bus = call('HMGET', KEYS[1], 'epoch', 'time')
 if bus[1] ~= ARGV[1] then return 'gone' end
 local t = call('TIME')
-local time = t[1] .. string.format('%06d', t[2]) .. '000'
-if bus[2] and time < bus[2] then time = bus[2] end
-call('HSET', KEYS[1], 'time', time)
-local answer, at, spaced = {}, 2, time .. ' '
-for lane = 2, #KEYS do
-  local stream, generation, singles, packs = KEYS[lane], ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+local time = t[1] .. string.sub(string.format('%06d', t[2]), 1, 3)
+local stood = bus[2]
+if not stood or time > stood then
+  call('HSET', KEYS[1], 'time', time)
+else
+  time = stood
+end
+local answer, spaced = {}, time .. ' '
+local lone, at = tonumber(ARGV[2]), 3
+-- Apart from the rest because it is the bulk of a batch for very many topics.
+for i = 1, lone do
+  answer[i] = pcall('XADD', KEYS[i + 1], 'NOMKSTREAM', ARGV[at], spaced .. ARGV[at + 1], ARGV[at + 2])
+  at = at + 3
+end
+for lane = lone + 1, #KEYS - 1 do
+  local stream, id, singles, packs = KEYS[lane + 1], ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   at = at + 3
   local stop = at + 2 * singles
-  local id, key, field = generation .. '-*', ARGV[at], spaced .. ARGV[at]
+  local key, field = ARGV[at], spaced .. ARGV[at]
   local last = pcall('XADD', stream, 'NOMKSTREAM', id, field, ARGV[at + 1])
   if type(last) == 'string' then
     for i = at + 2, stop - 2, 2 do
@@ -199,17 +211,15 @@ for lane = 2, #KEYS do
       last = call('XADD', stream, id, field, ARGV[i + 1])
     end
     if packs > 0 then
-      local number = tonumber(string.sub(last, #generation + 2))
+      local generation, number = string.match(last, '^(%d+)-(%d+)$')
       for i = stop, stop + 3 * packs - 3, 3 do
         number = number + tonumber(ARGV[i])
         last = call('XADD', stream, string.format('%s-%.0f', generation, number), time .. ARGV[i + 1], ARGV[i + 2])
       end
       call('XSETID', stream, last, 'ENTRIESADDED', string.format('%.0f', number))  -- the server's own lag counts messages
     end
-  elseif last and not string.find(last.err, 'equal or smaller', 1, true) then
-    return last
   end
-  answer[lane - 1] = type(last) == 'string' and last or ''
+  answer[lane] = last
   at = stop + 3 * packs
 end
 return answer
@@ -282,7 +292,7 @@ return tonumber(count)
 if redis.call('EXISTS', stream) == 0 then return 0 end
 local bytes_max, age = tonumber(ARGV[1]), tonumber(ARGV[2])
 if age > 0 then
-  local first = first_at(whole(now_us() - age) .. '000')
+  local first = first_at(whole(math.floor((now_us() - age) / 1000)))
   if first then
     redis.call('XTRIM', stream, 'MINID', first[1])
   else

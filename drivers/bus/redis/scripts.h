@@ -11,9 +11,10 @@ namespace utp::redis_bus {
 enum class Script : std::uint8_t {
   kOpen,     // keys: stream, bus; run, the publisher's last id or "", 1 when that is of an earlier run, 1 when it may create,
              // the topic's creation → the generation in which to publish, or "gone" where the topic is not of that creation
-  kPublish,  // keys: bus, streams; epoch, then for each stream: generation, how many single messages (at least one), how many
-             // packs, then key and value of each single, then count, field without its time, and value of each pack → the
-             // last id of each stream, "" where it has to be opened again; or "gone" where the epoch is another
+  kPublish,  // keys: bus, streams; epoch, how many of the streams, the first ones, get one message, id (<generation>-*), key
+             // and value for each; then for each other stream: id, how many single messages (at least one), how many packs,
+             // key and value of each single, count, field without its time, and value of each pack → for each stream the last
+             // id, nil where it is not there, or the server's refusal; or "gone" where the epoch is another
   kStart,    // group or "", "earliest" "latest" "time", time → the id before the first to be read
   kLease,    // group, member, epoch or "", 1 when the partition is to be its own, lease in us, 1 when idle, passes
   kAcknowledge,  // group, member, epoch, id, lease in us or "" to release, passes, 1 when the id may be ahead of the

@@ -18,7 +18,8 @@ namespace {
 // How often a subscription looks at the list of topics, though it is told of new ones: somebody may have emptied the
 // server.
 constexpr std::int64_t kLookNs = 1'000'000'000;
-constexpr std::int64_t kBlockMinNs = 1'000'000;  // the server counts milliseconds; 0 would be for ever
+constexpr std::int64_t kMilli = 1'000'000;
+constexpr std::int64_t kBlockMinNs = kMilli;  // the server counts milliseconds; 0 would be for ever
 constexpr std::size_t kFetchMax = 500;           // messages of one stream in one reply: more brings no more speed
 constexpr std::size_t kFetchBytes = 8 << 20;     // what a reply may have, as far as the sizes of late tell
 
@@ -60,8 +61,9 @@ Result<std::uint64_t> RedisSubscription::place_new(const Cursor& cursor, bool at
   // A topic that came later than the subscription is read whole: all of it was published since.
   const Start::Kind kind =
       at_start || options_.start.kind == Start::Kind::kTime ? options_.start.kind : Start::Kind::kEarliest;
-  std::string time = std::to_string(std::max<std::int64_t>(options_.start.time.ns, 0));
-  time.insert(0, 19 - std::min<std::size_t>(time.size(), 19), '0');  // compared as texts
+  // The server's times are whole milliseconds, compared as texts of 13 digits.
+  std::string time = std::to_string((std::max<std::int64_t>(options_.start.time.ns, 0) + kMilli - 1) / kMilli);
+  time.insert(0, 13 - std::min<std::size_t>(time.size(), 13), '0');
   connection_.add(Script::kStart, cursor.stream,
                   {options_.group,
                    kind == Start::Kind::kLatest ? "latest"
