@@ -206,7 +206,10 @@ Status Connection::hello() {
     if (i >= 2) hashes_[i - 2] = text(replies[i]->get());
   }
   const std::string_view info = text(replies[1]->get());
-  run_ = info_field(info, "run_id");
+  if (const std::string_view run = info_field(info, "run_id"); run != run_) {
+    run_ = run;
+    ++run_number_;
+  }
   const std::string_view version = info_field(info, "redis_version");
   int major = 0;
   std::from_chars(version.data(), version.data() + version.size(), major);

@@ -58,6 +58,8 @@ class Connection {
   void close();
   // Of the server process that is connected, new with each of its starts.
   const std::string& run() const { return run_; }
+  // The same as a number from 1 on, of this object's own count.
+  std::uint64_t run_number() const { return run_number_; }
 
   // A pipeline: add() any number of commands, then run() sends them and takes their replies in order.
   void add(std::span<const std::string_view> arguments);
@@ -96,6 +98,7 @@ class Connection {
   std::string out_;
   std::size_t commands_ = 0;  // in out_
   std::string run_;
+  std::uint64_t run_number_ = 0;
   std::array<std::string, kScripts> hashes_;  // of the scripts, as the server calls them
 };
 

@@ -52,7 +52,8 @@ Result<Persistence> persistence_of(Connection& connection) {
                                : Persistence::kNone;
 }
 
-Status RedisPublisher::check(std::span<const OutMessage> messages) const {
+Status RedisPublisher::check(std::span<const OutMessage> messages) {
+  found_.assign(messages.size(), nullptr);
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
     const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
@@ -62,8 +63,13 @@ Status RedisPublisher::check(std::span<const OutMessage> messages) const {
     };
     if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
     if (message.key.size() > kRedisBusKeyBytesMax) return refuse("key", message.key.size(), kRedisBusKeyBytesMax);
-    if (i > 0 && message.topic == messages[i - 1].topic) continue;
-    if (topics_.find(message.topic) == topics_.end()) UTP_CHECK(check_topic(message.topic));
+    if (i > 0 && message.topic == messages[i - 1].topic) {
+      found_[i] = found_[i - 1];
+    } else if (const auto known = topics_.find(message.topic); known != topics_.end()) {
+      found_[i] = known->second.get();
+    } else {
+      UTP_CHECK(check_topic(message.topic));
+    }
   }
   return {};
 }
@@ -90,8 +96,11 @@ Status RedisPublisher::publish(std::span<const OutMessage> messages) {
   if (messages.empty()) return {};
   UTP_CHECK(connection_.ensure());
   TopicLanes* topic = nullptr;
-  for (const OutMessage& message : messages) {
-    if (topic == nullptr || topic->record.topic != message.topic) {
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const OutMessage& message = messages[i];
+    if (found_[i] != nullptr) {
+      topic = found_[i];
+    } else if (topic == nullptr || topic->record.topic != message.topic) {
       UTP_TRY(topic, topic_lanes(message.topic));
     }
     const std::size_t count = topic->lanes.size();
@@ -140,7 +149,7 @@ std::size_t RedisPublisher::left() const {
 
 void RedisPublisher::forget_lanes() {
   for (auto& [name, topic] : topics_) {
-    for (Lane& lane : topic->lanes) lane.opened_in.clear();
+    for (Lane& lane : topic->lanes) lane.opened_in = 0;
   }
 }
 
@@ -178,23 +187,23 @@ Status RedisPublisher::make_again() {
 // ---- what the server has to know of a lane once in each of its runs ----
 
 void RedisPublisher::add_open(const TopicLanes& topic, const Lane& lane) {
-  const bool earlier = !lane.last_id.empty() && lane.last_run != connection_.run();
+  const bool earlier = lane.last_position != 0 && lane.last_run != connection_.run_number();
   connection_.add(Script::kOpen, {lane.stream, server_->keys().bus()},
-                  {connection_.run(), lane.last_id, earlier ? "1" : "0", "0", topic.record.created});
+                  {connection_.run(), lane.last_position != 0 ? id_of(lane.last_position) : "", earlier ? "1" : "0", "0", topic.record.created});
 }
 
 bool RedisPublisher::take_open(Lane& lane, std::string_view answer) {
   if (answer == "gone") return false;
   lane.next_id = std::string(answer) + "-*";
-  lane.opened_in = connection_.run();
-  lane.last_run = connection_.run();  // what was lost of an earlier one has been counted
+  lane.opened_in = connection_.run_number();
+  lane.last_run = connection_.run_number();  // what was lost of an earlier one has been counted
   return true;
 }
 
 Status RedisPublisher::open_lanes(bool& gone) {
   std::vector<Lane*> opened;
   for (auto& [topic, lane] : used_) {
-    if (lane->opened_in == connection_.run()) continue;
+    if (lane->opened_in == connection_.run_number()) continue;
     add_open(*topic, *lane);
     opened.push_back(lane);
   }
@@ -307,12 +316,11 @@ Status RedisPublisher::send_round(bool& more, bool& gone) {
       if (is_refused && !is_newer) return fail(connection_.refused(last));
       if (last.empty() || is_newer) {  // to be opened and sent again
         lane.sent = parts[at].first;
-        lane.opened_in.clear();
+        lane.opened_in = 0;
         more = true;
         continue;
       }
-      lane.last_id = last;
-      lane.last_run = connection_.run();
+      lane.last_position = position_of(last).value_or(lane.last_position);
     }
   }
   return {};
@@ -360,7 +368,7 @@ Status RedisPublisher::sync() {
   // What a restart of the server took of ours is counted now, not with the next message.
   for (auto& [name, topic] : topics_) {
     for (Lane& lane : topic->lanes) {
-      if (lane.last_id.empty() || lane.opened_in == connection_.run()) continue;
+      if (lane.last_position == 0 || lane.opened_in == connection_.run_number()) continue;
       add_open(*topic, lane);
       UTP_TRY(const Reply reply, connection_.run_one());
       (void)take_open(lane, text(reply.get()));

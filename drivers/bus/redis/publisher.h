@@ -1,10 +1,12 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "core/hash.h"
 #include "drivers/bus/redis/server.h"
 
 namespace utp::redis_bus {
@@ -25,11 +27,11 @@ class RedisPublisher final : public Publisher {
   struct Lane {  // one partition, and what of the batch goes there
     std::string stream;
     std::vector<const OutMessage*> messages;
-    std::size_t sent = 0;    // of messages
-    std::string opened_in;   // the run of the server in which it was opened, "" when that has to be done again
-    std::string next_id;     // since then: the generation, and a star for the server's count
-    std::string last_id;     // the newest that the server has confirmed to this publisher
-    std::string last_run;    // and the run that did
+    std::size_t sent = 0;            // of messages
+    std::uint64_t opened_in = 0;     // the run of the server in which it was opened, 0 when that has to be done again
+    std::string next_id;             // since then: the generation, and a star for the server's count
+    std::uint64_t last_position = 0;  // the newest that the server has confirmed to this publisher
+    std::uint64_t last_run = 0;       // and the run that did
   };
   struct TopicLanes {
     TopicRecord record;
@@ -42,7 +44,11 @@ class RedisPublisher final : public Publisher {
     std::size_t first, end, packs;
     bool is_lone() const { return end == first + 1; }
   };
-  Status check(std::span<const OutMessage> messages) const;
+  struct HashText {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return hash64(text); }
+  };
+  Status check(std::span<const OutMessage> messages);
   Result<TopicLanes*> topic_lanes(std::string_view name);
   void drop_batch();
   std::size_t left() const;  // of the batch, to be sent
@@ -62,7 +68,8 @@ class RedisPublisher final : public Publisher {
   PublisherOptions options_;
   Persistence persistence_;
   Connection connection_;
-  std::map<std::string, std::unique_ptr<TopicLanes>, std::less<>> topics_;
+  std::unordered_map<std::string, std::unique_ptr<TopicLanes>, HashText, std::equal_to<>> topics_;
+  std::vector<TopicLanes*> found_;                   // of the batch at hand: the topic of each message, where it is known
   std::vector<std::pair<TopicLanes*, Lane*>> used_;  // by the batch at hand
   std::string epoch_;                                // of the bus, as this publisher knows it
   bool unsynced_ = false;

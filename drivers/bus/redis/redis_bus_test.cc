@@ -121,6 +121,36 @@ TEST_F(RedisBus, ATopicThatWasMadeAnewWithOtherPartitionsIsTakenAsItIs) {
   for (const InMessage& m : *got) EXPECT_EQ(m.partition, hash64(m.key) % 4) << m.key;
 }
 
+TEST_F(RedisBus, ATopicThatSomebodyRemovedAloneAndMadeAnewIsNoticedToo) {
+  for (const bool with_streams : {true, false}) {
+    start();
+    auto writer = publisher();
+    expect_published(*writer, 0, 5);
+    server_->command({"HDEL", "utp:topics", kTopic});
+    if (with_streams) server_->command({"DEL", kStream, std::string(kStream) + ":state"});
+    ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 4}));
+    const auto status = publish(*writer, 5, 3);
+    ASSERT_FALSE(status);
+    EXPECT_TRUE(status.error().retryable) << status.error().message;
+    expect_published(*writer, 5, 3);
+    EXPECT_EQ(stats().published, with_streams ? 3u : 8u);
+    for (const Message& m : receive(*subscribe(), with_streams ? 3 : 8)) {
+      if (m.number >= 5) EXPECT_EQ(m.partition, hash64("K") % 4);
+    }
+  }
+}
+
+TEST_F(RedisBus, EntriesOfAnotherProgramThatAreInTheWayAreNamed) {
+  start();
+  auto writer = publisher();
+  expect_published(*writer, 0, 1);
+  server_->command({"XADD", kStream, "*", "a", "b"});  // an id far ahead of ours
+  const auto status = publish(*writer, 1, 1);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kCorrupt);
+  EXPECT_NE(status.error().message.find("another program"), std::string::npos) << status.error().message;
+}
+
 TEST_F(RedisBus, AStreamThatSomebodyRemovedIsMadeAgainWithNewPositions) {
   start();
   auto writer = publisher();

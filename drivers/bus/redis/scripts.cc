@@ -143,7 +143,7 @@ end
 if b[1] ~= run then next_generation(0) end
 local generation = tonumber(s[2]) or 0
 local stands = redis.call('EXISTS', stream) == 1
-if s[1] ~= run or not stands or (earlier and pg >= generation) then
+if s[1] ~= run or s[3] ~= created or not stands or (earlier and pg >= generation) then
   local g, number = parts(tail())
   number = math.max(number, redis.call('XLEN', stream))
   if earlier then g = math.max(g, pg) end
