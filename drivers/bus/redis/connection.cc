@@ -1,17 +1,14 @@
 #include "drivers/bus/redis/connection.h"
 
-#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <climits>
-#include <cstring>
 #include <utility>
 
 namespace utp::redis_bus {
@@ -34,10 +31,6 @@ void put_text(std::string& out, std::string_view value) {
   put_number(out, '$', value.size());
   out += value;
   out += "\r\n";
-}
-
-timeval to_timeval(std::int64_t ns) {
-  return {static_cast<time_t>(ns / 1'000'000'000), static_cast<suseconds_t>(ns % 1'000'000'000 / 1000)};
 }
 
 bool starts(std::string_view text, std::string_view with) { return text.substr(0, with.size()) == with; }
@@ -94,13 +87,12 @@ bool Interrupt::take() {
 }
 
 std::string Connection::place() const {
-  return "redis " + options_.host + ":" + std::to_string(options_.port) + "/" + std::to_string(options_.database);
+  return (options_.tls ? "rediss " : "redis ") + options_.host + ":" + std::to_string(options_.port) + "/" + std::to_string(options_.database);
 }
 
 void Connection::close() {
-  if (fd_ >= 0) ::close(fd_);
+  wire_.close();
   if (reader_ != nullptr) redisReaderFree(reader_);
-  fd_ = -1;
   reader_ = nullptr;
   out_.clear();
   commands_ = 0;
@@ -153,7 +145,7 @@ Error Connection::refused(std::string_view message) {
 }
 
 Status Connection::ensure() {
-  if (fd_ >= 0) return {};
+  if (wire_.is_open()) return {};
   UTP_CHECK(connect());
   auto said = hello();
   if (!said) close();
@@ -161,7 +153,8 @@ Status Connection::ensure() {
 }
 
 Status Connection::connect() {
-  const timeval limit = to_timeval(options_.connect_timeout_ns);
+  const timeval limit{static_cast<time_t>(options_.connect_timeout_ns / 1'000'000'000),
+                      static_cast<suseconds_t>(options_.connect_timeout_ns % 1'000'000'000 / 1000)};
   redisContext* context = redisConnectWithTimeout(options_.host.c_str(), options_.port, limit);
   if (context == nullptr || context->err != 0) {
     const std::string why = context == nullptr ? "out of memory" : context->errstr;
@@ -171,9 +164,7 @@ Status Connection::connect() {
   }
   redisEnableKeepAlive(context);
   // From here on the socket is ours: the library would raise SIGPIPE, and its waits could not be interrupted.
-  fd_ = redisFreeKeepFd(context);
-  const timeval silence = to_timeval(options_.answer_timeout_ns);
-  ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
+  UTP_CHECK(wire_.open(redisFreeKeepFd(context), options_, place()));
   reader_ = redisReaderCreate();
   reader_->maxbuf = 0;  // do not free and regrow the buffer after every large reply
   return {};
@@ -255,20 +246,18 @@ void Connection::put(std::size_t number) {
 void Connection::put_size(std::size_t size) { put_number(out_, '$', size); }
 
 Status Connection::send() {
-  if (fd_ < 0) return lost("not connected");
+  if (!wire_.is_open()) return lost("not connected");
   const std::int64_t deadline = steady_ns() + options_.answer_timeout_ns;
   for (std::size_t sent = 0; sent < out_.size();) {
-    const ssize_t n = ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0) {
-      sent += static_cast<std::size_t>(n);
+    const Wire::Moved moved = wire_.send(std::string_view(out_).substr(sent));
+    if (moved.bytes > 0) {
+      sent += static_cast<std::size_t>(moved.bytes);
       continue;
     }
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-      return lost(std::string("the connection broke: ") + std::strerror(errno));
+    if (moved.wait == 0) return lost("the connection broke: " + wire_.error());
     const std::int64_t left = deadline - steady_ns();
     if (left <= 0) return lost("the server does not take what is sent");
-    pollfd wait{fd_, POLLOUT, 0};
+    pollfd wait{wire_.fd(), moved.wait, 0};
     ::poll(&wait, 1, static_cast<int>(left / 1'000'000 + 1));
   }
   out_.clear();
@@ -286,22 +275,18 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
       if (reply->type == REDIS_REPLY_ERROR) return fail(refused({reply->str, reply->len}));
       return reply;
     }
-    // Where nobody interrupts the socket's own timeout does.
-    const ssize_t n = ::recv(fd_, buffer.get(), kReadBytes, interrupt != nullptr ? MSG_DONTWAIT : 0);
-    if (n > 0) {
-      redisReaderFeed(reader_, buffer.get(), static_cast<std::size_t>(n));
+    const Wire::Moved moved = wire_.receive({buffer.get(), kReadBytes}, interrupt == nullptr);
+    if (moved.bytes > 0) {
+      redisReaderFeed(reader_, buffer.get(), static_cast<std::size_t>(moved.bytes));
       continue;
     }
-    if (n == 0) return lost("the server closed the connection");
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN && errno != EWOULDBLOCK)
-      return lost(std::string("the connection broke: ") + std::strerror(errno));
+    if (moved.bytes == 0) return lost("the server closed the connection");
+    if (moved.wait == 0) return lost("the connection broke: " + wire_.error());
     const std::int64_t left = deadline_ns - steady_ns();
     if (left <= 0) return lost("no answer in time");
-    if (interrupt == nullptr) continue;
-    pollfd waits[2] = {{fd_, POLLIN, 0}, {interrupt->fd(), POLLIN, 0}};
+    pollfd waits[2] = {{wire_.fd(), moved.wait, 0}, {interrupt != nullptr ? interrupt->fd() : -1, POLLIN, 0}};
     ::poll(waits, 2, static_cast<int>(std::min<std::int64_t>(left / 1'000'000 + 1, INT_MAX)));
-    if (interrupt->take()) {
+    if (interrupt != nullptr && interrupt->take()) {
       close();  // the server drops what it was asked for
       return fail(Code::kCancelled, "poll was interrupted");
     }
@@ -314,7 +299,7 @@ Result<std::vector<Result<Reply>>> Connection::run_all() {
   UTP_CHECK(send());
   for (std::size_t i = 0; i < count; ++i) {
     auto reply = receive(steady_ns() + options_.answer_timeout_ns, nullptr);
-    if (!reply && fd_ < 0) return fail(std::move(reply.error()));
+    if (!reply && !wire_.is_open()) return fail(std::move(reply.error()));
     replies.push_back(std::move(reply));
   }
   return replies;

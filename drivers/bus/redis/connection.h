@@ -15,6 +15,7 @@
 #include "core/result.h"
 #include "drivers/bus/redis/redis_bus.h"
 #include "drivers/bus/redis/scripts.h"
+#include "drivers/bus/redis/wire.h"
 
 struct redisReply;
 struct redisReader;
@@ -93,7 +94,7 @@ class Connection {
   tl::unexpected<Error> lost(std::string_view what);
 
   RedisBusOptions options_;
-  int fd_ = -1;
+  Wire wire_;
   redisReader* reader_ = nullptr;
   std::string out_;
   std::size_t commands_ = 0;  // in out_
