@@ -92,6 +92,7 @@ class Redis final : public BusServer {
     if (!bus) die(bus.error().message);
     return std::move(*bus);
   }
+  pid_t pid() const override { return server_.pid(); }
   std::unique_ptr<BareClient> bare() override { return std::make_unique<BareRedis>(server_.port()); }
 
   std::optional<double> tool_publish(std::size_t messages, std::size_t batch) override {

@@ -2,6 +2,8 @@
 // client would do. One file a server: bare_<server>.cc.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -36,6 +38,7 @@ class BusServer {
   virtual ~BusServer() = default;
   virtual std::unique_ptr<Bus> open() = 0;
   virtual std::unique_ptr<BareClient> bare() = 0;
+  virtual pid_t pid() const = 0;  // of the server's process
   // Nanoseconds per message that the benchmark tool of the server's makers takes to publish; nothing where there is none.
   virtual std::optional<double> tool_publish(std::size_t messages, std::size_t batch) = 0;
 };

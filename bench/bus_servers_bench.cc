@@ -1,6 +1,9 @@
 // The buses on servers against the servers' own clients. Each round has a server of its own; ours and the other take turns on
 // it. Figures are medians over the rounds.
 // bus_servers_bench [--filter REGEX] [--quick]: a JSON object a line.
+#include <time.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -33,6 +36,18 @@ bool wanted(const std::string& name) { return std::regex_search(name, filter); }
 
 std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
+// Of processor time, of this process and the server's.
+std::int64_t processor_ns(const BusServer& server) {
+  std::int64_t sum = 0;
+  clockid_t clock = 0;
+  for (const pid_t pid : {::getpid(), server.pid()}) {
+    timespec time{};
+    if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) die("the server's processor time cannot be read");
+    sum += time.tv_sec * 1'000'000'000 + time.tv_nsec;
+  }
+  return sum;
+}
+
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values.empty() ? 0 : values[values.size() / 2];
@@ -58,8 +73,12 @@ struct Load {
   std::uint32_t pack = 1;
 };
 
-// Nanoseconds per message through our bus. Message i goes to topic i % topics with symbol i % symbols.
-double publish_ours(BusServer& server, const Load& load) {
+struct Cost {
+  double wall = 0, processor = 0;  // ns per message
+};
+
+// Through our bus. Message i goes to topic i % topics with symbol i % symbols.
+Cost publish_ours(BusServer& server, const Load& load) {
   auto bus = server.open();
   std::vector<std::string> topics, symbols;
   for (std::size_t i = 0; i < load.topics; ++i) {
@@ -83,13 +102,15 @@ double publish_ours(BusServer& server, const Load& load) {
     check((*publisher)->publish(messages));
   }
   std::int64_t time = 0;
+  const std::int64_t processor = processor_ns(server);
   for (std::size_t sent = 0; sent < load.messages; sent += load.batch) {
     fill();
     const std::int64_t begin = now_ns();
     check((*publisher)->publish(messages));
     time += now_ns() - begin;
   }
-  return static_cast<double>(time) / static_cast<double>(load.messages);
+  const auto count = static_cast<double>(load.messages);
+  return {static_cast<double>(time) / count, static_cast<double>(processor_ns(server) - processor) / count};
 }
 
 double publish_bare(BusServer& server, const Load& load) {
@@ -132,7 +153,7 @@ void publish_row(const ServerKind& kind, const std::string& row, Load load, doub
   if (!wanted(name)) return;
   if (quick) load.messages /= 10;
   bool has_tool = true;
-  const auto times = take_turns(kind, {[&](BusServer& server) { return publish_ours(server, load); },
+  const auto times = take_turns(kind, {[&](BusServer& server) { return publish_ours(server, load).wall; },
                                        [&](BusServer& server) { return publish_bare(server, load); },
                                        [&](BusServer& server) {
                                          const auto time = server.tool_publish(load.messages, load.batch);
@@ -151,9 +172,10 @@ void scale_row(const ServerKind& kind, const std::string& row, Load many, const 
   if (quick) many.messages /= 5;
   Load one = many;
   one.topics = one.symbols = 1;
-  const auto times = take_turns(kind, {[&](BusServer& server) { return publish_ours(server, many); },
-                                       [&](BusServer& server) { return publish_ours(server, one); }});
-  report(name, median(times[0]), median(times[1]), "ns/message", median_ratio(times[0], times[1]), kScaleGoal, note);
+  const auto times = take_turns(kind, {[&](BusServer& server) { return publish_ours(server, many).processor; },
+                                       [&](BusServer& server) { return publish_ours(server, one).processor; }});
+  report(name, median(times[0]), median(times[1]), "ns/message", median_ratio(times[0], times[1]), kScaleGoal,
+         "processor time of client and server; " + note);
 }
 
 // ---- consuming ----
@@ -271,10 +293,8 @@ void latency_rows(const ServerKind& kind) {
   if (!wanted(name + "p50") && !wanted(name + "p99")) return;
   const std::size_t messages = quick ? 10'000 : 40'000;
   std::vector<double> p99[2];
-  std::size_t turn[2] = {};
   const auto keep = [&](int who, Latencies l) {
     p99[who].push_back(l.p99);
-    ++turn[who];
     return l.p50;
   };
   const auto p50 = take_turns(kind, {[&](BusServer& server) { return keep(0, latency_ours(server, messages)); },
