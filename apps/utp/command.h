@@ -44,6 +44,7 @@ void add_dlq(CLI::App& app, Context& context);
 void add_doctor(CLI::App& app, Context& context);
 void add_persister(CLI::App& app, Context& context);
 void add_query(CLI::App& app, Context& context);
+void add_reload(CLI::App& app, Context& context);
 void add_replay(CLI::App& app, Context& context);
 void add_schema(CLI::App& app, Context& context);
 void add_tail(CLI::App& app, Context& context);

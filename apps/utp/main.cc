@@ -16,6 +16,7 @@ namespace {
 void add_commands(CLI::App& app, Context& context) {
   add_demo(app, context);
   add_up(app, context);
+  add_reload(app, context);
   add_replay(app, context);
   add_capture(app, context);
   add_connect(app, context);
