@@ -1,4 +1,6 @@
 // Several messages in one entry of a stream: positions and figures stay those of messages.
+#include <map>
+
 #include "drivers/bus/redis/keys.h"
 #include "drivers/bus/redis/redis_bus_fixture.h"
 
@@ -121,6 +123,31 @@ TEST_F(RedisBusPack, AnEntryHasALimitInBytes) {
   expect_published(*publisher(), 0, 10, 30'000);
   EXPECT_EQ(entries(), ":6\r\n") << "the first alone, then two each";
   EXPECT_EQ(numbers(receive(*subscribe(), 10)), range(0, 10));
+}
+
+TEST_F(RedisBusPack, ACallOfThousandsOverManyPartitionsKeepsTheOrderOfEach) {
+  start();
+  for (const std::uint32_t pack : {1u, 10u}) {
+    const std::string wide = "utp.test.local.wide" + std::to_string(pack) + ".v1";
+    const std::string lone = "utp.test.local.lone" + std::to_string(pack) + ".v1";
+    ASSERT_TRUE(bus_->configure_topic(wide, {.partitions = 8, .pack = pack}));
+    std::vector<std::pair<std::string, std::string>> texts;
+    for (int i = 0; i < 6000; ++i) texts.emplace_back("key" + std::to_string(i % 100), std::to_string(i) + std::string(1000, ' '));
+    std::vector<OutMessage> messages;
+    for (std::size_t i = 0; i < texts.size(); ++i) messages.push_back({i % 1000 == 999 ? lone : wide, texts[i].first, texts[i].second});
+    const auto status = publisher()->publish(messages);
+    ASSERT_TRUE(status) << status.error().message;
+    SubscriptionOptions options;
+    options.patterns = {wide, lone};
+    auto reader = bus_->subscribe(options);
+    ASSERT_TRUE(reader);
+    std::map<std::string, int> last;
+    for (const Message& m : receive(**reader, 6000)) {
+      int& before = last.try_emplace("key" + std::to_string(m.number % 100) + (m.number % 1000 == 999 ? " lone" : ""), -1).first->second;
+      EXPECT_GT(m.number, before);
+      before = m.number;
+    }
+  }
 }
 
 TEST_F(RedisBusPack, MayChangeAtAnyTimeAndARecordWithoutItMeansOne) {
