@@ -72,8 +72,9 @@ class Redis(Server):
     sync = "always"
 
     def command(self):
+        # Without rewrites: 7.0 that is killed while it begins one may refuse to start ("the truncated file is not the last file").
         return [self.program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes",
-                "--appendfsync", self.sync, "--save", "", "--daemonize", "no", "--loglevel", "warning"]
+                "--appendfsync", self.sync, "--auto-aof-rewrite-percentage", "0", "--save", "", "--daemonize", "no", "--loglevel", "warning"]
 
     def answers(self, s):
         s.sendall(b"PING\r\n")

@@ -53,13 +53,18 @@ class ChamberCase(unittest.TestCase):
         self.assertEqual(done.returncode, code, f"{args}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
         return done
 
-    def start(self, seconds):
+    def start_only(self, seconds):
         self.keys += 1  # a file for each start: a line that a kill cut can only be a file's last one
         with open(self.folder / "chamber.err", "ab") as err:
             process = subprocess.Popen([UTP, "up", "chamber.yaml", "--seconds", str(seconds), "--json", "--record-acknowledged", f"keys.{self.keys}"],
                                        cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, text=True)
         self.addCleanup(lambda: (process.kill(), process.wait(), process.stdout.close()))
+        return process
+
+    def start(self, seconds):
+        """Started, and it has stored something."""
         began = time.time()
+        process = self.start_only(seconds)
         self.health(lambda h: h["stored"] > 0 and (self.folder / "data" / "health.json").stat().st_mtime > began, process)
         return process
 

@@ -92,8 +92,11 @@ class CommandLine(unittest.TestCase):
             self.assertNotIn("hidden", done.stderr)
         text = CHAMBER + "bus: redis://me:hidden@127.0.0.1:1\n"
         self.write("chamber.yaml", text)
-        done = self.refused("up", "chamber.yaml", "--seconds", "1", code=4, says=["127.0.0.1:1"])
+        done = self.utp("up", "chamber.yaml", "--seconds", "1", code=4)
+        self.assertIn("the bus was not there: redis 127.0.0.1:1/0", done.stderr)
+        self.assertIn("events wait in the disk spool for the next start", done.stderr)
         self.assertNotIn("hidden", done.stderr + done.stdout)
+        self.refused("persister", "--chamber", "chamber.yaml", "--drain", code=4, says=["127.0.0.1:1"])
 
     def test_RunsAChamberOnARedisBus(self):
         server = shutil.which("redis-server")

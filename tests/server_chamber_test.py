@@ -50,6 +50,14 @@ class ServerChamber(ChamberCase):
             self.bus.start()
         self.check_all_stored(self.finish(self.start(3)))
 
+    def test_AServerThatIsNotThereAtTheStartIsWaitedFor(self):
+        self.bus.kill()
+        process = self.start_only(12)
+        waiting = self.health(lambda h: h["spool"]["waiting"] > 50, process)
+        self.assertEqual(waiting["state"], "degraded")
+        self.bus.start()
+        self.check_all_stored(self.finish(process))
+
     def test_AServerThatHangsCostsNothing(self):
         process = self.start(16)
         self.bus.pause()

@@ -77,10 +77,10 @@ Status ChamberRun::reload_file() {
 
 Status ChamberRun::move_to(Chamber next) {
   // Everything that can fail comes first.
-  UTP_TRY(std::shared_ptr<GatedBus> driver, open_driver(next.bus, true));
+  UTP_TRY(std::shared_ptr<GatedBus> driver, open_driver(next.bus, false));
   UTP_CHECK(mover_->prepare(*driver));
   std::unique_ptr<ChamberPersister> part;
-  if (persister_) {
+  if (persister_ || persister_waits_) {
     UTP_TRY(auto store, open_store(chamber_.store, true, chamber_.realm));
     UTP_TRY(part, make_persister(driver, next.bus_shown, std::move(store)));
   }
@@ -89,7 +89,7 @@ Status ChamberRun::move_to(Chamber next) {
   const std::string came = next.bus_written;
   // Noted before the first event goes there: a process that dies now finishes both.
   std::swap(chamber_.bus_written, next.bus_written);
-  if (part) leaving_.push_back({left, nullptr});
+  if (persister_) leaving_.push_back({left, nullptr});
   remember_buses();
   chamber_.bus = next.bus;
   chamber_.bus_shown = next.bus_shown;
@@ -103,8 +103,11 @@ Status ChamberRun::move_to(Chamber next) {
   if (!spooled) log::error("the disk spool cannot be opened: while the bus takes nothing, sources are held back", {{"error", spooled.error().message}});
   if (part) {
     std::swap(persister_, part);
-    leaving_.back().part = std::move(part);
-    (void)leaving_.back().part->retire();
+    persister_waits_ = false;
+    if (part) {
+      leaving_.back().part = std::move(part);
+      (void)leaving_.back().part->retire();
+    }
     persister_->runner().start();
   }
   log::info("the chamber moved to another bus", {{"from", left_shown}, {"to", chamber_.bus_shown}});
@@ -112,6 +115,7 @@ Status ChamberRun::move_to(Chamber next) {
 }
 
 void ChamberRun::step() {
+  take_up_persister();
   judge_backlog();
   const auto finished = [&](Leaving& leaving) {
     if (!leaving.part || !leaving.part->finished(0)) return false;

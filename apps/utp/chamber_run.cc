@@ -19,6 +19,7 @@
 namespace utp::app {
 namespace {
 
+constexpr std::uint64_t kRefusedBytesMax = 64u << 20;
 constexpr std::int64_t kDrainTurnNs = 250'000'000;
 
 Error placed(const std::string& place, Error error) {
@@ -67,7 +68,7 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     store = std::async(std::launch::async, [&chamber = run->chamber_] { return open_store(chamber.store, true, chamber.realm); });
   }
   run->keep_unread_ = options.keep_unread;
-  UTP_TRY(run->driver_, run->open_driver(run->chamber_.bus, true));
+  UTP_TRY(run->driver_, run->open_driver(run->chamber_.bus, options.wait_for_bus));
   Status spooled;
   auto mover = std::make_unique<MovingBus>(run->with_spool(run->driver_, spooled));
   UTP_CHECK(spooled);
@@ -86,7 +87,13 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     const bool named = !run->chamber_.file.empty() && !opened && opened.error().code == Code::kInvalidArgument;
     if (named) return fail(placed(run->chamber_.file + ": /realm", opened.error()));
     if (!opened) return fail(std::move(opened.error()));
-    UTP_TRY(run->persister_, run->make_persister(run->driver_, run->chamber_.bus_shown, std::move(*opened)));
+    auto part = run->make_persister(run->driver_, run->chamber_.bus_shown, std::move(*opened));
+    if (part) run->persister_ = *std::move(part);
+    else if (options.wait_for_bus && part.error().retryable && local_path(run->chamber_.bus).empty()) {
+      run->persister_waits_ = true;
+      run->bus_error_ = part.error().message;
+      log::warn("the bus is not there; it is tried again until it is", {{"error", run->bus_error_}});
+    } else return fail(std::move(part.error()));
     run->remembers_buses_ = options.connectors && !run->chamber_.file.empty();
     run->take_up_earlier_buses();
   }
@@ -152,9 +159,29 @@ Result<std::unique_ptr<ChamberPersister>> ChamberRun::make_persister(std::shared
   return ChamberPersister::create(chamber_, std::move(source), std::move(source_shown), *bus_, std::move(store), registry_, clock_);
 }
 
-Result<std::shared_ptr<GatedBus>> ChamberRun::open_driver(const std::string& url, bool create) const {
-  UTP_TRY(auto bus, open_bus(url, clock_, create, keep_unread_));
-  return std::make_shared<GatedBus>(std::move(bus));
+Result<std::shared_ptr<GatedBus>> ChamberRun::open_driver(const std::string& url, bool wait) const {
+  auto bus = open_bus(url, clock_, true, keep_unread_);
+  if (bus) return std::make_shared<GatedBus>(*std::move(bus));
+  if (!wait || !bus.error().retryable || !local_path(url).empty()) return fail(std::move(bus.error()));
+  return std::make_shared<GatedBus>(std::make_shared<LazyBus>([url, &clock = clock_] { return open_bus(url, clock, true); }, std::move(bus.error())));
+}
+
+void ChamberRun::take_up_persister() {
+  if (!persister_waits_ || clock_.monotonic_ns() < next_take_up_ns_) return;
+  next_take_up_ns_ = clock_.monotonic_ns() + 1'000'000'000;
+  auto part = [&]() -> Result<std::unique_ptr<ChamberPersister>> {
+    UTP_CHECK(driver_->stats("utp.>"));  // is it there?
+    UTP_TRY(auto store, open_store(chamber_.store, true, chamber_.realm));
+    return make_persister(driver_, chamber_.bus_shown, std::move(store));
+  }();
+  if (!part) {
+    bus_error_ = part.error().message;
+    return;
+  }
+  persister_ = *std::move(part);
+  persister_waits_ = false;
+  persister_->runner().start();
+  log::info("the bus is there");
 }
 
 // Before the bus trims what the store does not have: what may be conflated is at half of its limit, and near it nothing more is
@@ -200,7 +227,22 @@ void ChamberRun::judge_backlog() {
 std::shared_ptr<Bus> ChamberRun::with_spool(std::shared_ptr<Bus> driver, Status& opened) {
   spool_ = nullptr;
   if (!local_path(chamber_.bus).empty() || !chamber_.spool.enabled) return driver;
-  auto spooled = open_spooled_bus(driver, chamber_.data_dir + "/spool", chamber_.spool.bytes, chamber_.durability, clock_);
+  SpoolOptions options;
+  options.durability = chamber_.durability;
+  // The bus would refuse the letter's topic as well: its bytes go to a file.
+  options.refused = [keep = overflow_file(overflow_path(chamber_, "spool"), kRefusedBytesMax)](const InMessage& message, const Error& error) {
+    DeadLetter letter;
+    letter.stage = DeadLetterStage::kPublish;
+    letter.code = "bus_refused";
+    letter.message = error.message;
+    letter.original = message.value;
+    letter.origin_topic = message.topic;
+    letter.symbol = message.key;
+    letter.receive_time = message.publish_time;
+    const bool kept = keep(letter);
+    log::error("the bus refuses a message of the spool", {{"topic", std::string(message.topic)}, {"error", error.message}, {"kept", kept ? "yes" : "no"}});
+  };
+  auto spooled = open_spooled_bus(driver, chamber_.data_dir + "/spool", chamber_.spool.bytes, std::move(options), clock_);
   if (!spooled) {
     opened = fail(std::move(spooled.error()));
     return driver;
@@ -278,6 +320,10 @@ ChamberStatus ChamberRun::status() {
   s.reloads = reloads_;
   s.reload_error = reload_error_;
   if (persister_) add_persister_status(s);
+  if (persister_waits_ && s.state == "up") {
+    s.state = "degraded";
+    s.detail = bus_error_;
+  }
   if (spool_) {
     if (auto spool = spool_->spool_stats()) s.spool = *std::move(spool);
     if (s.spool) {
@@ -332,6 +378,10 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
   for (std::thread& stopper : stoppers) stopper.join();
   forward_spool(patience_ns, while_waiting, give_up);
+  if (persister_waits_) {
+    state_ = "stopped";
+    return fail(Code::kUnavailable, fmt::format("the bus was not there: {}; {} events wait in the disk spool for the next start", bus_error_, status().lag), true);
+  }
   if (!persister_) {
     state_ = "stopped";
     return {};

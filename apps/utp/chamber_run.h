@@ -14,6 +14,7 @@
 #include "apps/utp/counting_store.h"
 #include "apps/utp/data_directory.h"
 #include "bus/gated_bus.h"
+#include "bus/lazy_bus.h"
 #include "bus/moving_bus.h"
 #include "bus/spooled_bus.h"
 #include "connector/host.h"
@@ -29,6 +30,7 @@ struct ChamberRunOptions {
   std::string only_instance;        // "sim.stocks": of the connectors only this one; "" = all
   std::string record_acknowledged;  // see chamber_bus.h
   bool keep_unread = false;         // see ports.h
+  bool wait_for_bus = false;        // a server that is away at the start is waited for: events go to the spool until then
 };
 
 struct ChamberStatus {
@@ -102,7 +104,8 @@ class ChamberRun {
   std::shared_ptr<Bus> with_spool(std::shared_ptr<Bus> driver, Status& opened);
   static void add_counts(ChamberPersister& part, ChamberStatus& status);
   void add_persister_status(ChamberStatus& status);
-  Result<std::shared_ptr<GatedBus>> open_driver(const std::string& url, bool create) const;
+  Result<std::shared_ptr<GatedBus>> open_driver(const std::string& url, bool wait) const;
+  void take_up_persister();
   void judge_backlog();
   Status reload_file();
   Status move_to(Chamber next);
@@ -124,6 +127,10 @@ class ChamberRun {
   SpooledBus* spool_ = nullptr;  // part of bus_
   std::vector<std::unique_ptr<ConnectorInstance>> instances_;
   std::unique_ptr<ChamberPersister> persister_;
+  // The bus is not there yet, so that neither is the persister.
+  bool persister_waits_ = false;
+  std::int64_t next_take_up_ns_ = 0;
+  std::string bus_error_;
   struct Leaving {
     std::string written;  // as the chamber file had it
     std::unique_ptr<ChamberPersister> part;  // none: the bus cannot be opened now

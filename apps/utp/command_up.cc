@@ -49,6 +49,7 @@ int run_parts(const UpOptions& options, ChamberRunOptions parts, bool exclusive,
   }
   // Everything is checked before anything is made; the lock is the first thing on disk.
   if (exclusive) parts.persister = chamber->persister.enabled;
+  parts.wait_for_bus = true;
   auto directory = exclusive ? DataDirectory::lock(chamber->data_dir) : DataDirectory::share(chamber->data_dir);
   if (!directory) return report(directory.error());
   if (const int failed = set_up_log(*chamber, context, level_given)) return failed;
@@ -104,6 +105,7 @@ int persister(const UpOptions& options, Context& context, bool given) {
   if (const int failed = set_up_log(chamber, context, given)) return failed;
   ChamberRunOptions parts;
   parts.connectors = false;
+  parts.wait_for_bus = !options.drain;
   auto run = ChamberRun::create(std::move(chamber), parts, clock, started);
   if (!run) return report_configuration(run.error());
   SessionOptions session;

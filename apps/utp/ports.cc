@@ -164,7 +164,7 @@ Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock
 }
 
 Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
-                                                     Durability durability, const Clock& clock) {
+                                                     SpoolOptions spool_options, const Clock& clock) {
   UTP_CHECK(make_parents(directory));
   EmbeddedBusOptions options;
   options.directory = directory;
@@ -173,7 +173,7 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote
   options.keep_unread = true;
   options.clock = &clock;
   UTP_TRY(auto spool, open_embedded_bus(options));
-  return SpooledBus::create(std::move(remote), std::move(spool), {.durability = durability});
+  return SpooledBus::create(std::move(remote), std::move(spool), std::move(spool_options));
 }
 
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {
