@@ -41,6 +41,9 @@ struct TopicOptions {
   std::uint32_t partitions = 1;
   std::int64_t retention_ns = 0;      // 0 = no limit by age
   std::uint64_t retention_bytes = 0;  // 0 = the bus's default limit
+  // 1 = off; messages of one publish() and one partition in one entry at most, where the bus charges per entry. Others ignore
+  // it. May change at any time.
+  std::uint32_t pack = 1;
 };
 
 struct OutMessage {

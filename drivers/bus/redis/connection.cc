@@ -1,17 +1,14 @@
 #include "drivers/bus/redis/connection.h"
 
-#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <climits>
-#include <cstring>
 #include <utility>
 
 namespace utp::redis_bus {
@@ -90,13 +87,12 @@ bool Interrupt::take() {
 }
 
 std::string Connection::place() const {
-  return "redis " + options_.host + ":" + std::to_string(options_.port) + "/" + std::to_string(options_.database);
+  return (options_.tls ? "rediss " : "redis ") + options_.host + ":" + std::to_string(options_.port) + "/" + std::to_string(options_.database);
 }
 
 void Connection::close() {
-  if (fd_ >= 0) ::close(fd_);
+  wire_.close();
   if (reader_ != nullptr) redisReaderFree(reader_);
-  fd_ = -1;
   reader_ = nullptr;
   out_.clear();
   commands_ = 0;
@@ -108,7 +104,7 @@ tl::unexpected<Error> Connection::lost(std::string_view what) {
               place() + ": " + std::string(what) + "; the call can be repeated once the server is back", true);
 }
 
-// What can be done about a refusal, by its first word.
+// By its first word.
 Error Connection::refused(std::string_view message) {
   const std::string where = place() + ": ";
   const std::string said = "the server says \"" + std::string(message.substr(0, 300)) + "\"";
@@ -149,7 +145,7 @@ Error Connection::refused(std::string_view message) {
 }
 
 Status Connection::ensure() {
-  if (fd_ >= 0) return {};
+  if (wire_.is_open()) return {};
   UTP_CHECK(connect());
   auto said = hello();
   if (!said) close();
@@ -168,7 +164,7 @@ Status Connection::connect() {
   }
   redisEnableKeepAlive(context);
   // From here on the socket is ours: the library would raise SIGPIPE, and its waits could not be interrupted.
-  fd_ = redisFreeKeepFd(context);
+  UTP_CHECK(wire_.open(redisFreeKeepFd(context), options_, place()));
   reader_ = redisReaderCreate();
   reader_->maxbuf = 0;  // do not free and regrow the buffer after every large reply
   return {};
@@ -201,7 +197,10 @@ Status Connection::hello() {
     if (i >= 2) hashes_[i - 2] = text(replies[i]->get());
   }
   const std::string_view info = text(replies[1]->get());
-  run_ = info_field(info, "run_id");
+  if (const std::string_view run = info_field(info, "run_id"); run != run_) {
+    run_ = run;
+    ++run_number_;
+  }
   const std::string_view version = info_field(info, "redis_version");
   int major = 0;
   std::from_chars(version.data(), version.data() + version.size(), major);
@@ -222,31 +221,43 @@ void Connection::add(std::span<const std::string_view> arguments) {
   ++commands_;
 }
 
-void Connection::add(Script script, std::string_view key, std::span<const std::string_view> arguments) {
-  put_number(out_, '*', arguments.size() + 4);
-  put_text(out_, "EVALSHA");
-  put_text(out_, hashes_[static_cast<std::size_t>(script)]);
-  put_text(out_, "1");
-  put_text(out_, key);
-  for (const std::string_view argument : arguments) put_text(out_, argument);
+void Connection::add(Script script, std::initializer_list<std::string_view> keys,
+                     std::initializer_list<std::string_view> arguments) {
+  begin(script, keys.size(), arguments.size());
+  for (const std::string_view key : keys) put(key);
+  for (const std::string_view argument : arguments) put(argument);
+}
+
+void Connection::begin(Script script, std::size_t keys, std::size_t arguments) {
+  put_number(out_, '*', 3 + keys + arguments);
+  put("EVALSHA");
+  put(hashes_[static_cast<std::size_t>(script)]);
+  put(keys);
   ++commands_;
 }
 
+void Connection::put(std::string_view value) { put_text(out_, value); }
+
+void Connection::put(std::size_t number) {
+  char digits[24];
+  put_text(out_, {digits, std::to_chars(digits, digits + sizeof digits, number).ptr});
+}
+
+void Connection::put_size(std::size_t size) { put_number(out_, '$', size); }
+
 Status Connection::send() {
-  if (fd_ < 0) return lost("not connected");
+  if (!wire_.is_open()) return lost("not connected");
   const std::int64_t deadline = steady_ns() + options_.answer_timeout_ns;
   for (std::size_t sent = 0; sent < out_.size();) {
-    const ssize_t n = ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0) {
-      sent += static_cast<std::size_t>(n);
+    const Wire::Moved moved = wire_.send(std::string_view(out_).substr(sent));
+    if (moved.bytes > 0) {
+      sent += static_cast<std::size_t>(moved.bytes);
       continue;
     }
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-      return lost(std::string("the connection broke: ") + std::strerror(errno));
+    if (moved.wait == 0) return lost("the connection broke: " + wire_.error());
     const std::int64_t left = deadline - steady_ns();
     if (left <= 0) return lost("the server does not take what is sent");
-    pollfd wait{fd_, POLLOUT, 0};
+    pollfd wait{wire_.fd(), moved.wait, 0};
     ::poll(&wait, 1, static_cast<int>(left / 1'000'000 + 1));
   }
   out_.clear();
@@ -264,18 +275,16 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
       if (reply->type == REDIS_REPLY_ERROR) return fail(refused({reply->str, reply->len}));
       return reply;
     }
-    const ssize_t n = ::recv(fd_, buffer.get(), kReadBytes, MSG_DONTWAIT);
-    if (n > 0) {
-      redisReaderFeed(reader_, buffer.get(), static_cast<std::size_t>(n));
+    const Wire::Moved moved = wire_.receive({buffer.get(), kReadBytes}, interrupt == nullptr);
+    if (moved.bytes > 0) {
+      redisReaderFeed(reader_, buffer.get(), static_cast<std::size_t>(moved.bytes));
       continue;
     }
-    if (n == 0) return lost("the server closed the connection");
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN && errno != EWOULDBLOCK)
-      return lost(std::string("the connection broke: ") + std::strerror(errno));
+    if (moved.bytes == 0) return lost("the server closed the connection");
+    if (moved.wait == 0) return lost("the connection broke: " + wire_.error());
     const std::int64_t left = deadline_ns - steady_ns();
     if (left <= 0) return lost("no answer in time");
-    pollfd waits[2] = {{fd_, POLLIN, 0}, {interrupt ? interrupt->fd() : -1, POLLIN, 0}};
+    pollfd waits[2] = {{wire_.fd(), moved.wait, 0}, {interrupt != nullptr ? interrupt->fd() : -1, POLLIN, 0}};
     ::poll(waits, 2, static_cast<int>(std::min<std::int64_t>(left / 1'000'000 + 1, INT_MAX)));
     if (interrupt != nullptr && interrupt->take()) {
       close();  // the server drops what it was asked for
@@ -290,7 +299,7 @@ Result<std::vector<Result<Reply>>> Connection::run_all() {
   UTP_CHECK(send());
   for (std::size_t i = 0; i < count; ++i) {
     auto reply = receive(steady_ns() + options_.answer_timeout_ns, nullptr);
-    if (!reply && fd_ < 0) return fail(std::move(reply.error()));
+    if (!reply && !wire_.is_open()) return fail(std::move(reply.error()));
     replies.push_back(std::move(reply));
   }
   return replies;

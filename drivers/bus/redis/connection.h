@@ -15,6 +15,7 @@
 #include "core/result.h"
 #include "drivers/bus/redis/redis_bus.h"
 #include "drivers/bus/redis/scripts.h"
+#include "drivers/bus/redis/wire.h"
 
 struct redisReply;
 struct redisReader;
@@ -58,20 +59,31 @@ class Connection {
   void close();
   // Of the server process that is connected, new with each of its starts.
   const std::string& run() const { return run_; }
+  // The same as a number from 1 on, of this object's own count.
+  std::uint64_t run_number() const { return run_number_; }
 
   // A pipeline: add() any number of commands, then run() sends them and takes their replies in order.
   void add(std::span<const std::string_view> arguments);
   void add(std::initializer_list<std::string_view> arguments) { add({arguments.begin(), arguments.size()}); }
-  void add(Script script, std::string_view key, std::span<const std::string_view> arguments);
+  void add(Script script, std::initializer_list<std::string_view> keys, std::initializer_list<std::string_view> arguments);
   void add(Script script, std::string_view key, std::initializer_list<std::string_view> arguments) {
-    add(script, key, {arguments.begin(), arguments.size()});
+    add(script, {key}, arguments);
   }
+  // The same piece by piece: begin(), then put() for each key and argument.
+  void begin(Script script, std::size_t keys, std::size_t arguments);
+  void put(std::string_view value);
+  void put(std::size_t number);
+  void put_size(std::size_t size);                             // of a value whose pieces append() brings
+  void append(std::string_view piece) { out_ += piece; }
+  void end() { out_ += "\r\n"; }                               // of the pieces
   std::size_t pending_bytes() const { return out_.size(); }
   // An error only when the connection failed; what the server refused is the reply's own error.
   Result<std::vector<Result<Reply>>> run_all();
   // A pipeline of one. Waits `extra_ns` longer for the reply; `interrupt` ends that with kCancelled.
   Result<Reply> run_one(std::int64_t extra_ns = 0, Interrupt* interrupt = nullptr);
 
+  // What a refusal of the server means, and what can be done about it.
+  Error refused(std::string_view message);
   std::string place() const;  // for messages: "redis host:port/db"
 
  private:
@@ -80,14 +92,14 @@ class Connection {
   Status send();
   Result<Reply> receive(std::int64_t deadline_ns, Interrupt* interrupt);
   tl::unexpected<Error> lost(std::string_view what);
-  Error refused(std::string_view message);
 
   RedisBusOptions options_;
-  int fd_ = -1;
+  Wire wire_;
   redisReader* reader_ = nullptr;
   std::string out_;
   std::size_t commands_ = 0;  // in out_
   std::string run_;
+  std::uint64_t run_number_ = 0;
   std::array<std::string, kScripts> hashes_;  // of the scripts, as the server calls them
 };
 

@@ -1,8 +1,8 @@
 // Names of keys, and positions as stream ids.
 //
-// An entry's id is <generation>-<number>: the number counts the partition's messages from 1, without gaps; the
-// generation changes when the server has been started anew, so that the numbers a lost tail had used give other ids and
-// positions.
+// An entry's id is <generation>-<number>: the number counts the partition's messages from 1, without gaps, and is that of the
+// entry's last message; the generation changes when the server has been started anew, so that the numbers a lost tail had used
+// give other ids and positions.
 #pragma once
 
 #include <charconv>
@@ -40,6 +40,7 @@ class Keys {
  public:
   explicit Keys(const std::string& prefix) : prefix_(prefix + ":") {}
   std::string topics() const { return prefix_ + "topics"; }
+  std::string bus() const { return prefix_ + "bus"; }
   std::string changes() const { return prefix_ + "changes"; }
   std::string members(std::string_view group) const { return prefix_ + "members:" + std::string(group); }
   // The braces keep what belongs to a topic in one slot of a cluster.

@@ -2,8 +2,10 @@
 
 #include <hiredis/hiredis.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "core/hash.h"
 #include "model/envelope.h"
@@ -14,12 +16,24 @@ namespace {
 // One script call holds up everybody else on the server: about a millisecond.
 constexpr std::size_t kBatchMessages = 500;
 constexpr std::size_t kBatchBytes = 1 << 20;
-constexpr std::size_t kSendBytes = 4 << 20;  // of a pipeline over several partitions
+constexpr std::size_t kSendBytes = 4 << 20;  // of a pipeline of such calls
+constexpr std::size_t kPackBytes = 64 << 10;  // of an entry with several messages: it is read and trimmed as a whole
+constexpr int kOpenTries = 4;                 // somebody removes the streams while we write
 constexpr std::uint64_t kGrownPart = 16;     // a publisher lets the limit be overshot by a sixteenth
 // An fsync of `everysec` begins within a second after the write, and a tenth for the server's timer.
 constexpr auto kFsyncBegins = std::chrono::milliseconds(1200);
 constexpr auto kFsyncLook = std::chrono::milliseconds(200);
 constexpr auto kFsyncPatience = std::chrono::seconds(30);
+
+std::size_t bytes_of(const OutMessage& message) { return message.key.size() + message.value.size(); }
+
+// Where the pack that begins at `first` ends.
+std::size_t pack_end(std::span<const OutMessage* const> messages, std::size_t first, std::size_t end, std::uint32_t pack) {
+  std::size_t bytes = bytes_of(*messages[first]);
+  std::size_t at = first + 1;
+  while (at < end && at - first < pack && (bytes += bytes_of(*messages[at])) <= kPackBytes) ++at;
+  return at;
+}
 
 }  // namespace
 
@@ -38,7 +52,8 @@ Result<Persistence> persistence_of(Connection& connection) {
                                : Persistence::kNone;
 }
 
-Status RedisPublisher::check(std::span<const OutMessage> messages) const {
+Status RedisPublisher::check(std::span<const OutMessage> messages) {
+  found_.assign(messages.size(), nullptr);
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
     const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
@@ -48,8 +63,13 @@ Status RedisPublisher::check(std::span<const OutMessage> messages) const {
     };
     if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
     if (message.key.size() > kRedisBusKeyBytesMax) return refuse("key", message.key.size(), kRedisBusKeyBytesMax);
-    if (i > 0 && message.topic == messages[i - 1].topic) continue;
-    if (topics_.find(message.topic) == topics_.end()) UTP_CHECK(check_topic(message.topic));
+    if (i > 0 && message.topic == messages[i - 1].topic) {
+      found_[i] = found_[i - 1];
+    } else if (const auto known = topics_.find(message.topic); known != topics_.end()) {
+      found_[i] = known->second.get();
+    } else {
+      UTP_CHECK(check_topic(message.topic));
+    }
   }
   return {};
 }
@@ -58,6 +78,7 @@ Result<RedisPublisher::TopicLanes*> RedisPublisher::topic_lanes(std::string_view
   if (const auto found = topics_.find(name); found != topics_.end()) return found->second.get();
   auto lanes = std::make_unique<TopicLanes>();
   UTP_TRY(lanes->record, server_->create_topic(connection_, name, server_->options().default_topic, false));
+  take_epoch(lanes->record);
   for (std::uint32_t p = 0; p < lanes->record.options.partitions; ++p) {
     lanes->lanes.emplace_back().stream = server_->keys().stream(name, p);
   }
@@ -75,8 +96,11 @@ Status RedisPublisher::publish(std::span<const OutMessage> messages) {
   if (messages.empty()) return {};
   UTP_CHECK(connection_.ensure());
   TopicLanes* topic = nullptr;
-  for (const OutMessage& message : messages) {
-    if (topic == nullptr || topic->record.topic != message.topic) {
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const OutMessage& message = messages[i];
+    if (found_[i] != nullptr) {
+      topic = found_[i];
+    } else if (topic == nullptr || topic->record.topic != message.topic) {
       UTP_TRY(topic, topic_lanes(message.topic));
     }
     const std::size_t count = topic->lanes.size();
@@ -89,9 +113,19 @@ Status RedisPublisher::publish(std::span<const OutMessage> messages) {
     topic->bytes += message.key.size() + message.value.size();
   }
   unsynced_ = true;
+  int tries = 0;
   for (bool more = true; more;) {
+    if (tries++ == kOpenTries) {
+      return fail(Code::kCorrupt, connection_.place() + ": the streams of " + used_.front().first->record.topic +
+                                      " do not take the ids of this bus; another program writes there, or removes them");
+    }
     bool gone = false;
-    UTP_CHECK(send_round(more, gone));
+    UTP_CHECK(open_lanes(gone));
+    if (!gone) {
+      const std::size_t before = left();
+      UTP_CHECK(send_round(more, gone));
+      if (left() < before) tries = 0;
+    }
     if (!gone) continue;
     UTP_CHECK(make_again());
     more = true;
@@ -107,11 +141,35 @@ Status RedisPublisher::publish(std::span<const OutMessage> messages) {
               true);
 }
 
+std::size_t RedisPublisher::left() const {
+  std::size_t count = 0;
+  for (const auto& [topic, lane] : used_) count += lane->messages.size() - lane->sent;
+  return count;
+}
+
+void RedisPublisher::forget_lanes() {
+  for (auto& [name, topic] : topics_) {
+    for (Lane& lane : topic->lanes) lane.opened_in = 0;
+  }
+}
+
+void RedisPublisher::take_epoch(const TopicRecord& record) {
+  if (record.epoch == epoch_) return;
+  forget_lanes();
+  epoch_ = record.epoch;
+}
+
+std::uint32_t RedisPublisher::pack_of(const TopicLanes& topic) const {
+  return std::max(topic.record.options.pack, topic.record.options.pack > 1 ? 1 : server_->options().pack);
+}
+
 // Somebody has emptied the server. The topics of the batch are made as this publisher knows them, or taken as another
 // made them meanwhile.
 Status RedisPublisher::make_again() {
+  forget_lanes();
   for (auto& [topic, lane] : used_) {
     UTP_TRY(auto record, server_->create_topic(connection_, topic->record.topic, topic->record.options, false));
+    take_epoch(record);
     if (record.options.partitions == topic->lanes.size()) {
       topic->record = std::move(record);
       continue;
@@ -126,57 +184,144 @@ Status RedisPublisher::make_again() {
   return {};
 }
 
-void RedisPublisher::add_batch(const TopicLanes& topic, Lane& lane, std::size_t end) {
-  static thread_local std::vector<std::string_view> arguments;
-  arguments.clear();
-  arguments.push_back(connection_.run());
-  arguments.push_back(lane.last_run == connection_.run() ? std::string_view() : std::string_view(lane.last_id));
-  arguments.push_back("0");
-  arguments.push_back(topic.record.created);
-  for (; lane.sent < end; ++lane.sent) {
-    arguments.push_back(lane.messages[lane.sent]->key);
-    arguments.push_back(lane.messages[lane.sent]->value);
-  }
-  connection_.add(Script::kPublish, lane.stream, arguments);
+// ---- what the server has to know of a lane once in each of its runs ----
+
+void RedisPublisher::add_open(const TopicLanes& topic, const Lane& lane) {
+  const bool earlier = lane.last_position != 0 && lane.last_run != connection_.run_number();
+  connection_.add(Script::kOpen, {lane.stream, server_->keys().bus()},
+                  {connection_.run(), lane.last_position != 0 ? id_of(lane.last_position) : "", earlier ? "1" : "0", "0", topic.record.created});
 }
 
-// One batch of each partition, all in one pipeline. A partition's next batch waits for the answer to this one: what
-// follows a refused message must not come before its repetition.
-Status RedisPublisher::send_round(bool& more, bool& gone) {
-  struct Sent {
-    Lane* lane;
-    std::size_t first;
-  };
-  std::vector<Sent> sent;
-  more = false;
+bool RedisPublisher::take_open(Lane& lane, std::string_view answer) {
+  if (answer == "gone") return false;
+  lane.next_id = std::string(answer) + "-*";
+  lane.opened_in = connection_.run_number();
+  lane.last_run = connection_.run_number();  // what was lost of an earlier one has been counted
+  return true;
+}
+
+Status RedisPublisher::open_lanes(bool& gone) {
+  std::vector<Lane*> opened;
   for (auto& [topic, lane] : used_) {
-    if (lane->sent == lane->messages.size()) continue;
-    if (connection_.pending_bytes() >= kSendBytes) {
-      more = true;
-      break;
-    }
-    std::size_t end = lane->sent;
-    for (std::size_t bytes = 0; end < lane->messages.size() && end - lane->sent < kBatchMessages; ++end) {
-      bytes += lane->messages[end]->key.size() + lane->messages[end]->value.size();
-      if (bytes > kBatchBytes && end > lane->sent) break;
-    }
-    sent.push_back({lane, lane->sent});
-    add_batch(*topic, *lane, end);
-    more |= end < lane->messages.size();
+    if (lane->opened_in == connection_.run_number()) continue;
+    add_open(*topic, *lane);
+    opened.push_back(lane);
   }
-  if (sent.empty()) return {};
+  if (opened.empty()) return {};
   UTP_TRY(auto replies, connection_.run_all());
   for (std::size_t i = 0; i < replies.size(); ++i) {
     if (!replies[i]) return fail(std::move(replies[i].error()));
-    const std::string_view last = text(replies[i]->get());
-    Lane& lane = *sent[i].lane;
-    if (last == "gone") {
-      lane.sent = sent[i].first;
-      gone = true;
-      continue;
+    if (!take_open(*opened[i], text(replies[i]->get()))) gone = true;
+  }
+  return {};
+}
+
+// ---- sending ----
+
+// The order of the parts may change.
+void RedisPublisher::add_call(std::span<Part> parts) {
+  const auto others = std::stable_partition(parts.begin(), parts.end(), [](const Part& part) { return part.is_lone(); });
+  const auto singles_of = [](const Part& part) { return part.packs > 0 ? 1 : part.end - part.first; };
+  std::size_t arguments = 2;
+  for (const Part& part : parts) arguments += (part.is_lone() ? 1 : 3) + 2 * singles_of(part) + 3 * part.packs;
+  connection_.begin(Script::kPublish, 1 + parts.size(), arguments);
+  connection_.put(server_->keys().bus());
+  for (const Part& part : parts) connection_.put(part.lane->stream);
+  connection_.put(epoch_);
+  connection_.put(static_cast<std::size_t>(others - parts.begin()));
+  for (const Part& part : parts) {
+    const auto& messages = part.lane->messages;
+    const std::size_t singles_end = part.first + singles_of(part);
+    connection_.put(part.lane->next_id);
+    if (!part.is_lone()) {
+      connection_.put(singles_of(part));
+      connection_.put(part.packs);
     }
-    lane.last_id = last;
-    lane.last_run = connection_.run();
+    for (std::size_t i = part.first; i < singles_end; ++i) {
+      connection_.put(messages[i]->key);
+      connection_.put(messages[i]->value);
+    }
+    for (std::size_t at = singles_end, end = 0; at < part.end; at = end) {
+      end = pack_end(messages, at, part.end, pack_of(*part.topic));
+      static thread_local std::string field;
+      field = "*" + std::to_string(end - at);
+      std::size_t bytes = 0;
+      for (std::size_t i = at; i < end; ++i) {
+        const OutMessage& m = *messages[i];
+        field += " " + std::to_string(m.value.size()) + " " + std::to_string(m.key.size()) + " ";
+        field += m.key;
+        bytes += m.value.size();
+      }
+      connection_.put(end - at);
+      connection_.put(field);
+      connection_.put_size(bytes);
+      for (std::size_t i = at; i < end; ++i) connection_.append(messages[i]->value);
+      connection_.end();
+    }
+    part.lane->sent = part.end;
+  }
+}
+
+// Calls of a bounded size, each for one or more partitions, all in one pipeline. What follows in a partition waits for the
+// answer: it must not come before the repetition of what was refused.
+Status RedisPublisher::send_round(bool& more, bool& gone) {
+  std::vector<Part> parts;
+  std::vector<std::size_t> call_ends;  // in parts
+  std::size_t messages = 0, bytes = 0, sent_bytes = 0, begun = 0;
+  const auto end_call = [&] {
+    if (begun == parts.size()) return;
+    add_call(std::span(parts).subspan(begun));
+    begun = parts.size();
+    call_ends.push_back(begun);
+    sent_bytes += std::exchange(bytes, 0);
+    messages = 0;
+  };
+  more = false;
+  for (auto& [topic, lane] : used_) {
+    if (lane->sent == lane->messages.size()) continue;
+    if (sent_bytes >= kSendBytes) {
+      more = true;
+      break;
+    }
+    Part part{topic, lane, lane->sent, lane->sent, 0};
+    const auto fits = [&] {
+      if (part.end == lane->messages.size()) return false;
+      const std::size_t size = bytes_of(*lane->messages[part.end]);
+      return messages == 0 || (messages < kBatchMessages && bytes + size <= kBatchBytes);
+    };
+    if (!fits()) end_call();
+    while (fits()) {
+      bytes += bytes_of(*lane->messages[part.end++]);
+      ++messages;
+    }
+    if (const std::uint32_t pack = pack_of(*topic); pack > 1) {
+      for (std::size_t at = part.first + 1; at < part.end; ++part.packs) at = pack_end(lane->messages, at, part.end, pack);
+    }
+    parts.push_back(part);
+    more |= part.end < lane->messages.size();
+  }
+  end_call();
+  UTP_TRY(auto replies, connection_.run_all());
+  std::size_t at = 0;
+  for (std::size_t call = 0; call < replies.size(); ++call) {
+    if (!replies[call]) return fail(std::move(replies[call].error()));
+    const auto ids = items(replies[call]->get());  // none where the epoch is another
+    gone |= ids.empty();
+    for (std::size_t i = 0; at < call_ends[call]; ++at, ++i) {
+      Lane& lane = *parts[at].lane;
+      const redisReply* id = i < ids.size() ? ids[i] : nullptr;
+      const bool is_refused = id != nullptr && id->type == REDIS_REPLY_ERROR;
+      const std::string_view last = is_refused ? std::string_view(id->str, id->len) : text(id);
+      const bool is_newer = is_refused && last.find("equal or smaller") != std::string_view::npos;
+      if (is_refused && !is_newer) return fail(connection_.refused(last));
+      if (last.empty() || is_newer) {  // to be opened and sent again
+        lane.sent = parts[at].first;
+        lane.opened_in = 0;
+        more = true;
+        continue;
+      }
+      lane.last_position = position_of(last).value_or(lane.last_position);
+    }
   }
   return {};
 }
@@ -187,7 +332,10 @@ Status RedisPublisher::trim_if_grown(TopicLanes& topic) {
   };
   if (topic.bytes < limit_of(topic.record.options) / kGrownPart) return {};
   topic.bytes = 0;
-  UTP_TRY(topic.record, server_->create_topic(connection_, topic.record.topic, topic.record.options, false));
+  UTP_TRY(auto record, server_->create_topic(connection_, topic.record.topic, topic.record.options, false));
+  take_epoch(record);
+  if (record.options.partitions != topic.lanes.size()) return {};  // made anew: the next publish finds out
+  topic.record = std::move(record);
   return server_->trim_topic(connection_, topic.record);
 }
 
@@ -220,10 +368,10 @@ Status RedisPublisher::sync() {
   // What a restart of the server took of ours is counted now, not with the next message.
   for (auto& [name, topic] : topics_) {
     for (Lane& lane : topic->lanes) {
-      if (lane.last_id.empty() || lane.last_run == connection_.run()) continue;
-      connection_.add(Script::kPublish, lane.stream, {connection_.run(), lane.last_id, "0", topic->record.created});
-      UTP_CHECK(connection_.run_one());
-      lane.last_id.clear();
+      if (lane.last_position == 0 || lane.opened_in == connection_.run_number()) continue;
+      add_open(*topic, lane);
+      UTP_TRY(const Reply reply, connection_.run_one());
+      (void)take_open(lane, text(reply.get()));
     }
   }
   return wait_for_disk();

@@ -1,10 +1,12 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "core/hash.h"
 #include "drivers/bus/redis/server.h"
 
 namespace utp::redis_bus {
@@ -25,20 +27,39 @@ class RedisPublisher final : public Publisher {
   struct Lane {  // one partition, and what of the batch goes there
     std::string stream;
     std::vector<const OutMessage*> messages;
-    std::size_t sent = 0;  // of messages
-    std::string last_id;   // the newest that the server has confirmed to this publisher
-    std::string last_run;  // and the run of the server that did
+    std::size_t sent = 0;            // of messages
+    std::uint64_t opened_in = 0;     // the run of the server in which it was opened, 0 when that has to be done again
+    std::string next_id;             // since then: the generation, and a star for the server's count
+    std::uint64_t last_position = 0;  // the newest that the server has confirmed to this publisher
+    std::uint64_t last_run = 0;       // and the run that did
   };
   struct TopicLanes {
     TopicRecord record;
     std::vector<Lane> lanes;
     std::uint64_t bytes = 0;  // published since this publisher last looked at the limit
   };
-  Status check(std::span<const OutMessage> messages) const;
+  struct Part {  // of a lane's messages: what one call brings
+    TopicLanes* topic;
+    Lane* lane;
+    std::size_t first, end, packs;
+    bool is_lone() const { return end == first + 1; }
+  };
+  struct HashText {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return hash64(text); }
+  };
+  Status check(std::span<const OutMessage> messages);
   Result<TopicLanes*> topic_lanes(std::string_view name);
   void drop_batch();
+  std::size_t left() const;  // of the batch, to be sent
+  void forget_lanes();
+  void take_epoch(const TopicRecord& record);
+  std::uint32_t pack_of(const TopicLanes& topic) const;
+  Status open_lanes(bool& gone);
+  void add_open(const TopicLanes& topic, const Lane& lane);
+  bool take_open(Lane& lane, std::string_view answer);
   Status send_round(bool& more, bool& gone);
-  void add_batch(const TopicLanes& topic, Lane& lane, std::size_t end);
+  void add_call(std::span<Part> parts);
   Status make_again();
   Status trim_if_grown(TopicLanes& topic);
   Status wait_for_disk();
@@ -47,8 +68,10 @@ class RedisPublisher final : public Publisher {
   PublisherOptions options_;
   Persistence persistence_;
   Connection connection_;
-  std::map<std::string, std::unique_ptr<TopicLanes>, std::less<>> topics_;
+  std::unordered_map<std::string, std::unique_ptr<TopicLanes>, HashText, std::equal_to<>> topics_;
+  std::vector<TopicLanes*> found_;                   // of the batch at hand: the topic of each message, where it is known
   std::vector<std::pair<TopicLanes*, Lane*>> used_;  // by the batch at hand
+  std::string epoch_;                                // of the bus, as this publisher knows it
   bool unsynced_ = false;
 };
 

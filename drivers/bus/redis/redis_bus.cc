@@ -152,7 +152,7 @@ Result<std::vector<TopicStats>> RedisBus::stats(std::string_view pattern) {
       connection_.add(Script::kStats, server_->keys().stream(record.topic, p), {});
     }
     UTP_TRY(auto replies, connection_.run_all());
-    const auto time = [](const redisReply* reply) { return Timestamp{static_cast<std::int64_t>(number(reply))}; };
+    const auto time = [](const redisReply* reply) { return Timestamp{static_cast<std::int64_t>(number(reply)) * 1'000'000}; };
     const auto earlier = [](Timestamp& oldest, Timestamp candidate) {
       if (candidate.ns != 0 && (oldest.ns == 0 || candidate < oldest)) oldest = candidate;
     };

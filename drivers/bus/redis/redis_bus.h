@@ -18,11 +18,14 @@ struct RedisBusOptions {
   std::string user;      // "" = the server's default user
   std::string password;  // never in an error or a log
   int database = 0;
+  bool tls = false;     // at least 1.2, the server's certificate and name verified
+  std::string ca_file;  // a trust root besides the system's, a PEM file; "" = none
   std::string prefix = "utp";  // of every key: several buses can share a server
 
   // What a topic may take of the server's memory when its TopicOptions name no limit: some 600,000 quotes.
   std::uint64_t retention_bytes = std::uint64_t{256} << 20;
   TopicOptions default_topic;  // for topics that publishing creates
+  std::uint32_t pack = 1;      // for topics whose TopicOptions leave it at 1
   std::int64_t trim_every_ns =
       10'000'000'000;                   // how often each process that has the bus open runs retention; 0 = never
   std::uint32_t partitions_max = 1024;  // per topic; each is a stream
@@ -31,11 +34,13 @@ struct RedisBusOptions {
   std::int64_t answer_timeout_ns = 10'000'000'000;  // a server that is silent for longer is taken for gone
 };
 
-// redis://[user:password@]host[:port][/database], percent-encoded where needed. A password that the URL does not have
-// is taken from the environment variable UTP_REDIS_PASSWORD. Errors do not show the URL.
+// redis://[user:password@]host[:port][/database], percent-encoded where needed; rediss:// for TLS. A password that the URL
+// does not have is taken from the environment variable UTP_REDIS_PASSWORD, the trust root's file from UTP_REDIS_CA. Errors do
+// not show the URL.
 [[nodiscard]] Result<RedisBusOptions> parse_redis_url(std::string_view url);
 
 inline constexpr std::size_t kRedisBusKeyBytesMax = 4096;  // of a message's key
+inline constexpr std::uint32_t kRedisBusPackMax = 1000;    // messages in an entry: it is read and trimmed as a whole
 
 // kUnavailable when the server cannot be reached, kPermission when it refuses the user or the password, kUnsupported
 // when it is older than 7.0 or runs as a cluster.

@@ -67,6 +67,7 @@ class BusFixture : public ::testing::Test {
     int number;
     std::uint64_t position;
     Timestamp time;
+    std::uint32_t partition;
   };
   // Polls until `count` messages are there; what the server's absence refuses is asked for again.
   static std::vector<Message> receive(Subscription& subscription, std::size_t count) {
@@ -80,7 +81,7 @@ class BusFixture : public ::testing::Test {
       }
       EXPECT_TRUE(got) << got.error().message;
       if (!got) break;
-      for (const InMessage& m : *got) all.push_back({std::stoi(std::string(m.value)), m.position, m.publish_time});
+      for (const InMessage& m : *got) all.push_back({std::stoi(std::string(m.value)), m.position, m.publish_time, m.partition});
     }
     EXPECT_EQ(all.size(), count);
     return all;

@@ -1,6 +1,4 @@
 // What the Redis bus does where the server, its settings or other programs get in its way.
-#include <cstdlib>
-
 #include "core/hash.h"
 #include "drivers/bus/redis/redis_bus_fixture.h"
 
@@ -119,6 +117,38 @@ TEST_F(RedisBus, ATopicThatWasMadeAnewWithOtherPartitionsIsTakenAsItIs) {
   ASSERT_TRUE(got);
   EXPECT_EQ(got->size(), 3u);
   for (const InMessage& m : *got) EXPECT_EQ(m.partition, hash64(m.key) % 4) << m.key;
+}
+
+TEST_F(RedisBus, ATopicThatSomebodyRemovedAloneAndMadeAnewIsNoticedToo) {
+  for (const bool with_streams : {true, false}) {
+    start();
+    auto writer = publisher();
+    expect_published(*writer, 0, 5);
+    server_->command({"HDEL", "utp:topics", kTopic});
+    if (with_streams) server_->command({"DEL", kStream, std::string(kStream) + ":state"});
+    ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 4}));
+    const auto status = publish(*writer, 5, 3);
+    ASSERT_FALSE(status);
+    EXPECT_TRUE(status.error().retryable) << status.error().message;
+    expect_published(*writer, 5, 3);
+    EXPECT_EQ(stats().published, with_streams ? 3u : 8u);
+    for (const Message& m : receive(*subscribe(), with_streams ? 3 : 8)) {
+      if (m.number >= 5) {
+        EXPECT_EQ(m.partition, hash64("K") % 4);
+      }
+    }
+  }
+}
+
+TEST_F(RedisBus, EntriesOfAnotherProgramThatAreInTheWayAreNamed) {
+  start();
+  auto writer = publisher();
+  expect_published(*writer, 0, 1);
+  server_->command({"XADD", kStream, "*", "a", "b"});  // an id far ahead of ours
+  const auto status = publish(*writer, 1, 1);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kCorrupt);
+  EXPECT_NE(status.error().message.find("another program"), std::string::npos) << status.error().message;
 }
 
 TEST_F(RedisBus, AStreamThatSomebodyRemovedIsMadeAgainWithNewPositions) {
@@ -261,52 +291,6 @@ TEST_F(RedisBus, SeveralBusesShareAServerByPrefix) {
   const auto topics = other->stats(">");
   ASSERT_TRUE(topics);
   EXPECT_TRUE(topics->empty());
-}
-
-// ---- URLs ----
-
-TEST(RedisUrl, NamesHostPortUserPasswordAndDatabase) {
-  ::unsetenv("UTP_REDIS_PASSWORD");
-  const auto all = parse_redis_url("redis://me:p%40ss%3aw@bus.example:6380/7");
-  ASSERT_TRUE(all) << all.error().message;
-  EXPECT_EQ(all->host, "bus.example");
-  EXPECT_EQ(all->port, 6380);
-  EXPECT_EQ(all->user, "me");
-  EXPECT_EQ(all->password, "p@ss:w");
-  EXPECT_EQ(all->database, 7);
-  const auto least = parse_redis_url("redis://localhost");
-  ASSERT_TRUE(least);
-  EXPECT_EQ(least->host, "localhost");
-  EXPECT_EQ(least->port, 6379);
-  EXPECT_EQ(least->password, "");
-  const auto six = parse_redis_url("redis://:w@[::1]:7000");
-  ASSERT_TRUE(six);
-  EXPECT_EQ(six->host, "::1");
-  EXPECT_EQ(six->port, 7000);
-  EXPECT_EQ(six->user, "");
-  EXPECT_EQ(six->password, "w");
-}
-
-TEST(RedisUrl, TakesThePasswordFromTheEnvironment) {
-  ::setenv("UTP_REDIS_PASSWORD", "from-there", 1);
-  EXPECT_EQ(parse_redis_url("redis://localhost")->password, "from-there");
-  EXPECT_EQ(parse_redis_url("redis://:here@localhost")->password, "here");
-  ::unsetenv("UTP_REDIS_PASSWORD");
-}
-
-TEST(RedisUrl, RefusesWhatIsNoneWithoutShowingIt) {
-  for (const char* url :
-       {"redis://", "redis://:hidden@:1", "redis://h:0", "redis://h:hidden", "redis://u:hidden@h/x",
-        "redis://u:hidden%zz@h", "redis://[::1", "redis://h:70000", "redis://h/-1", "http://hidden"}) {
-    const auto options = parse_redis_url(url);
-    ASSERT_FALSE(options) << url;
-    EXPECT_EQ(options.error().code, Code::kInvalidArgument) << url;
-    EXPECT_EQ(options.error().message.find("hidden"), std::string::npos) << options.error().message;
-  }
-  const auto tls = parse_redis_url("rediss://u:hidden@h");
-  ASSERT_FALSE(tls);
-  EXPECT_EQ(tls.error().code, Code::kUnsupported);
-  EXPECT_NE(tls.error().message.find("TLS"), std::string::npos);
 }
 
 }  // namespace

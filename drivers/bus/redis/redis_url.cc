@@ -7,7 +7,7 @@
 namespace utp {
 namespace {
 
-constexpr const char* kForm = "write redis://[user:password@]host[:port][/database]";
+constexpr const char* kForm = "write redis://[user:password@]host[:port][/database], or rediss:// for TLS";
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -45,16 +45,11 @@ bool read_whole(std::string_view text, int& value) {
 Result<RedisBusOptions> parse_redis_url(std::string_view url) {
   constexpr std::string_view kScheme = "redis://";
   constexpr std::string_view kTlsScheme = "rediss://";
-  if (url.substr(0, kTlsScheme.size()) == kTlsScheme) {
-    return fail(
-        Code::kUnsupported,
-        "rediss:// is not supported: this program's Redis client has no TLS; use redis:// on a trusted network, "
-        "or through a TLS tunnel on this machine (such as stunnel)");
-  }
-  if (url.substr(0, kScheme.size()) != kScheme)
-    return fail(Code::kInvalidArgument, std::string("the bus URL is not one of Redis; ") + kForm);
-  std::string_view rest = url.substr(kScheme.size());
   RedisBusOptions options;
+  options.tls = url.starts_with(kTlsScheme);
+  if (!options.tls && !url.starts_with(kScheme))
+    return fail(Code::kInvalidArgument, std::string("the bus URL is not one of Redis; ") + kForm);
+  std::string_view rest = url.substr(options.tls ? kTlsScheme.size() : kScheme.size());
   // The last @: a password may hold one unencoded.
   if (const std::size_t at = rest.rfind('@'); at != std::string_view::npos) {
     const std::string_view who = rest.substr(0, at);
@@ -91,6 +86,7 @@ Result<RedisBusOptions> parse_redis_url(std::string_view url) {
   if (options.password.empty()) {
     if (const char* password = std::getenv("UTP_REDIS_PASSWORD")) options.password = password;
   }
+  if (const char* file = std::getenv("UTP_REDIS_CA")) options.ca_file = file;
   return options;
 }
 

@@ -5,8 +5,8 @@
 namespace utp::redis_bus {
 namespace {
 
-// Numbers are doubles here: ordinals (below 2^42), microseconds and generations fit exactly; nanoseconds and positions
-// do not and stay texts.
+// Numbers are doubles here: ordinals (below 2^42), microseconds and generations fit exactly; positions do not and stay
+// texts.
 constexpr const char* kPrelude = R"lua(
 local stream = KEYS[1]
 local state = stream .. ':state'
@@ -21,30 +21,37 @@ local function is_before(a, b)
   local bg, bn = parts(b)
   return ag < bg or (ag == bg and an < bn)
 end
+-- Publish times are texts of milliseconds, all of one length.
 local function now_us()
   local t = redis.call('TIME')
   return tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
-local function time_of(entry)
-  for i = 1, #entry[2], 2 do
-    if entry[2][i] == 't' then return entry[2][i + 1] end
-  end
-  return '0'
-end
+-- An entry is one field and its value; the field begins with the time, and with the count where it is a pack.
+local function time_of(entry) return string.match(entry[2][1], '^%d+') or '0' end
+local function count_of(entry) return tonumber(string.match(entry[2][1], '^%d+%*(%d+)') or 1) end
 local function first_from(id) return redis.call('XRANGE', stream, id, '+', 'COUNT', 1)[1] end
 local function tail()
   local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
   if newest then return newest[1] end
+  if redis.call('EXISTS', stream) == 1 then
+    local all = redis.call('XINFO', 'STREAM', stream)
+    for i = 1, #all, 2 do
+      if all[i] == 'last-generated-id' then return all[i + 1] end
+    end
+  end
   return redis.call('HGET', state, 'last') or '0-0'
 end
--- The id just before the oldest entry: everything up to it is gone.
+-- The id just before the entry's first message.
+local function before(entry)
+  local generation, number = parts(entry[1])
+  return make(generation, number - count_of(entry))
+end
+-- Everything up to it is gone.
 local function floor_id()
   local oldest = first_from('-')
-  if not oldest then return redis.call('HGET', state, 'last') or '0-0' end
-  local generation, number = parts(oldest[1])
-  return make(generation, number - 1)
+  return oldest and before(oldest) or tail()
 end
--- The first entry published at or after the time (a text of nanoseconds): publish times never go back within a partition.
+-- The first entry published at or after the time (a text of milliseconds): publish times never go back within a partition.
 local function first_at(time)
   local entry = first_from('-')
   local later = nil
@@ -81,9 +88,7 @@ local function start_id(kind, time)
   if kind == 'latest' then return tail() end
   if kind == 'earliest' then return floor_id() end
   local entry = first_at(time)
-  if not entry then return tail() end
-  local generation, number = parts(entry[1])
-  return make(generation, number - 1)
+  return entry and before(entry) or tail()
 end
 local function record_of(group) return stream .. ':group:' .. group end
 local function attach(group, kind, time)
@@ -116,54 +121,108 @@ end
 )lua";
 
 constexpr std::array<const char*, kScripts> kTexts = {
-    // kPublish. A new run of the server starts a new generation of ids: what a lost tail had used does not come again.
+    // kOpen. A new run of the server starts a new generation of ids: what a lost tail had used does not come again. So does
+    // a stream that somebody removed: publishers that go on in the old one are refused.
     R"lua(
-local run, previous = ARGV[1], ARGV[2]
-local function open(known, generation, force)
-  if known == run and not force then return tonumber(generation) end
-  local before, number = tail(), 0
-  if before ~= '0-0' then
-    local g, n = parts(before)
-    number = math.max(n, redis.call('XLEN', stream))
-    redis.call('HSET', state, 'end:' .. whole(g), whole(number))
-    generation = math.max(g, tonumber(generation) or 0)
+local bus = KEYS[2]
+local run, previous, earlier, creates, created = unpack(ARGV)
+earlier = earlier == '1'
+local pg, pn = 0, 0
+if previous ~= '' then pg, pn = parts(previous) end
+local s = redis.call('HMGET', state, 'run', 'generation', 'created')
+if s[3] ~= created then
+  if creates ~= '1' then return 'gone' end
+  redis.call('HSET', state, 'created', created)
+end
+local b = redis.call('HMGET', bus, 'run', 'generation')
+local newest = tonumber(b[2]) or 0
+local function next_generation(above)
+  newest = math.max(newest + 1, above + 1, math.floor(now_us() / 1024000000))
+  redis.call('HSET', bus, 'run', run, 'generation', whole(newest))
+end
+if b[1] ~= run then next_generation(0) end
+local generation = tonumber(s[2]) or 0
+local stands = redis.call('EXISTS', stream) == 1
+if s[1] ~= run or s[3] ~= created or not stands or (earlier and pg >= generation) then
+  local g, number = parts(tail())
+  number = math.max(number, redis.call('XLEN', stream))
+  if earlier then g = math.max(g, pg) end
+  if s[1] == run and not stands then  -- somebody removed the stream
+    number = math.max(number, pn)
+    next_generation(g)
+  elseif newest <= g then
+    next_generation(g)
   end
-  local new = math.max((tonumber(generation) or 0) + 1, math.floor(now_us() / 1024000000))
-  if redis.call('EXISTS', stream) == 0 then
+  if s[2] then redis.call('HSET', state, 'end:' .. s[2], whole(number)) end
+  if earlier then redis.call('HSETNX', state, 'end:' .. whole(pg), whole(number)) end
+  generation = newest
+  if not stands then
     redis.call('XGROUP', 'CREATE', stream, 'utp', '$', 'MKSTREAM')
     redis.call('XGROUP', 'DESTROY', stream, 'utp')
   end
-  redis.call('XSETID', stream, make(new, number), 'ENTRIESADDED', whole(number), 'MAXDELETEDID', '0-0')
-  redis.call('HSET', state, 'run', run, 'generation', whole(new), 'last', make(new, number))
+  local id = make(generation, number)
+  redis.call('XSETID', stream, id, 'ENTRIESADDED', whole(number), 'MAXDELETEDID', '0-0')
+  redis.call('HSET', state, 'run', run, 'generation', whole(generation), 'last', id)
   redis.call('HSETNX', state, 'lost', 0)
-  return new
 end
-local s = redis.call('HMGET', state, 'run', 'generation', 'time', 'created')
-if s[4] ~= ARGV[4] then
-  if ARGV[3] ~= '1' then return 'gone' end
-  redis.call('HSET', state, 'created', ARGV[4])
-end
-local generation = open(s[1], s[2], false)
-if previous ~= '' then
-  local g, n = parts(previous)
-  local ended = g < generation and redis.call('HGET', state, 'end:' .. whole(g))
-  if ended and n > tonumber(ended) then
-    redis.call('HINCRBY', state, 'lost', whole(n - tonumber(ended)))
-    redis.call('HSET', state, 'end:' .. whole(g), whole(n))
+if earlier then
+  local ended = redis.call('HGET', state, 'end:' .. whole(pg))
+  if ended and pn > tonumber(ended) then
+    redis.call('HINCRBY', state, 'lost', whole(pn - tonumber(ended)))
+    redis.call('HSET', state, 'end:' .. whole(pg), whole(pn))
   end
 end
-if #ARGV == 4 then return tail() end
-local time = whole(now_us()) .. '000'
-if s[3] and time < s[3] then time = s[3] end
-local id = whole(generation) .. '-*'
-local last = redis.call('XADD', stream, 'NOMKSTREAM', id, 't', time, 'k', ARGV[5], 'v', ARGV[6])
-if not last then  -- somebody removed the stream alone
-  id = whole(open(run, generation, true)) .. '-*'
-  last = redis.call('XADD', stream, id, 't', time, 'k', ARGV[5], 'v', ARGV[6])
+return whole(generation)
+)lua",
+    // kPublish. The first message of a batch always goes alone: the id that the server gives it tells the number from which
+    // the packs' ids are counted on. A server without memory refuses the first command that writes, and so the whole. Times
+    // are whole milliseconds: so a call writes the newest down only where it is another, and they still never go back.
+    R"lua(
+local call, pcall = redis.call, redis.pcall
+local bus = call('HMGET', KEYS[1], 'epoch', 'time')
+if bus[1] ~= ARGV[1] then return 'gone' end
+local t = call('TIME')
+local time = t[1] .. string.sub(string.format('%06d', t[2]), 1, 3)
+local stood = bus[2]
+if not stood or time > stood then
+  call('HSET', KEYS[1], 'time', time)
+else
+  time = stood
 end
-for i = 7, #ARGV, 2 do last = redis.call('XADD', stream, id, 't', time, 'k', ARGV[i], 'v', ARGV[i + 1]) end
-redis.call('HSET', state, 'time', time, 'last', last)
-return last
+local answer, spaced = {}, time .. ' '
+local lone, at = tonumber(ARGV[2]), 3
+-- Apart from the rest because it is the bulk of a batch for very many topics.
+for i = 1, lone do
+  answer[i] = pcall('XADD', KEYS[i + 1], 'NOMKSTREAM', ARGV[at], spaced .. ARGV[at + 1], ARGV[at + 2])
+  at = at + 3
+end
+for lane = lone + 1, #KEYS - 1 do
+  local stream, id, singles, packs = KEYS[lane + 1], ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  at = at + 3
+  local stop = at + 2 * singles
+  local key, field = ARGV[at], spaced .. ARGV[at]
+  local last = pcall('XADD', stream, 'NOMKSTREAM', id, field, ARGV[at + 1])
+  if type(last) == 'string' then
+    for i = at + 2, stop - 2, 2 do
+      if ARGV[i] ~= key then
+        key = ARGV[i]
+        field = spaced .. key
+      end
+      last = call('XADD', stream, id, field, ARGV[i + 1])
+    end
+    if packs > 0 then
+      local generation, number = string.match(last, '^(%d+)-(%d+)$')
+      for i = stop, stop + 3 * packs - 3, 3 do
+        number = number + tonumber(ARGV[i])
+        last = call('XADD', stream, string.format('%s-%.0f', generation, number), time .. ARGV[i + 1], ARGV[i + 2])
+      end
+      call('XSETID', stream, last, 'ENTRIESADDED', string.format('%.0f', number))  -- the server's own lag counts messages
+    end
+  end
+  answer[lane] = last
+  at = stop + 3 * packs
+end
+return answer
 )lua",
     // kStart
     R"lua(
@@ -230,22 +289,24 @@ return tonumber(count)
 )lua",
     // kTrim
     R"lua(
+if redis.call('EXISTS', stream) == 0 then return 0 end
 local bytes_max, age = tonumber(ARGV[1]), tonumber(ARGV[2])
 if age > 0 then
-  local first = first_at(whole(now_us() - age) .. '000')
+  local first = first_at(whole(math.floor((now_us() - age) / 1000)))
   if first then
     redis.call('XTRIM', stream, 'MINID', first[1])
   else
     redis.call('XTRIM', stream, 'MAXLEN', 0)
   end
 end
-if bytes_max > 0 and redis.call('EXISTS', stream) == 1 then
+if bytes_max > 0 then
   local bytes = redis.call('MEMORY', 'USAGE', stream, 'SAMPLES', 64)
   if bytes > bytes_max then
     local keep = math.floor(redis.call('XLEN', stream) * bytes_max / bytes)
     redis.call('XTRIM', stream, 'MAXLEN', '~', whole(keep), 'LIMIT', 0)
   end
 end
+redis.call('HSET', state, 'last', tail())
 return redis.call('XLEN', stream)
 )lua",
     // kStats
@@ -256,7 +317,7 @@ local _, published = parts(last)
 local bottom = floor_id()
 local _, gone = parts(bottom)
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-local answer = {redis.call('XLEN', stream), redis.call('MEMORY', 'USAGE', stream, 'SAMPLES', 64) or 0, whole(published),
+local answer = {whole(published - gone), redis.call('MEMORY', 'USAGE', stream, 'SAMPLES', 64) or 0, whole(published),
                 redis.call('HGET', state, 'lost') or '0', oldest and time_of(oldest) or '0', newest and time_of(newest) or '0'}
 local now = now_us()
 for _, group in ipairs(redis.call('SMEMBERS', stream .. ':groups')) do
@@ -286,9 +347,15 @@ return 1
 )lua",
     // kTopic
     R"lua(
-local fresh = redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
-if fresh == 0 and ARGV[3] == '1' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-return {redis.call('HGET', KEYS[1], ARGV[1]), fresh}
+local topics, bus = KEYS[1], KEYS[2]
+local fresh = redis.call('HSETNX', topics, ARGV[1], ARGV[2])
+if fresh == 0 and ARGV[3] == '1' then redis.call('HSET', topics, ARGV[1], ARGV[2]) end
+redis.call('HSETNX', bus, 'epoch', ARGV[4])
+if fresh == 1 then  -- maybe of a name that was there before: its streams get ids above those
+  local generation = tonumber(redis.call('HGET', bus, 'generation')) or 0
+  redis.call('HSET', bus, 'generation', whole(math.max(generation + 1, math.floor(now_us() / 1024000000))))
+end
+return {redis.call('HGET', topics, ARGV[1]), fresh, redis.call('HGET', bus, 'epoch')}
 )lua",
     // kMembers
     R"lua(
@@ -317,6 +384,9 @@ return others
 
 }  // namespace
 
-std::string script_text(Script script) { return std::string(kPrelude) + kTexts[static_cast<std::size_t>(script)]; }
+std::string script_text(Script script) {
+  const std::string text = kTexts[static_cast<std::size_t>(script)];
+  return script == Script::kPublish ? text : kPrelude + text;  // the prelude costs a publish two microseconds
+}
 
 }  // namespace utp::redis_bus

@@ -7,11 +7,14 @@
 
 namespace utp::redis_bus {
 
-// Every script takes one key, the partition's stream (kMembers: the group's members; kTopic: the topics), and names its
-// other keys by it.
+// A script's key is the partition's stream, and it names its other keys by it. Some take more keys, or others.
 enum class Script : std::uint8_t {
-  kPublish,  // run, the publisher's last id or "", 1 when it may create, the topic's creation, then key and value of
-             // each message → the last id, or "gone" where the topic is not the one of that creation
+  kOpen,     // keys: stream, bus; run, the publisher's last id or "", 1 when that is of an earlier run, 1 when it may create,
+             // the topic's creation → the generation in which to publish, or "gone" where the topic is not of that creation
+  kPublish,  // keys: bus, streams; epoch, how many of the streams, the first ones, get one message, id (<generation>-*), key
+             // and value for each; then for each other stream: id, how many single messages (at least one), how many packs,
+             // key and value of each single, count, field without its time, and value of each pack → for each stream the last
+             // id, nil where it is not there, or the server's refusal; or "gone" where the epoch is another
   kStart,    // group or "", "earliest" "latest" "time", time → the id before the first to be read
   kLease,    // group, member, epoch or "", 1 when the partition is to be its own, lease in us, 1 when idle, passes
   kAcknowledge,  // group, member, epoch, id, lease in us or "" to release, passes, 1 when the id may be ahead of the
@@ -21,10 +24,11 @@ enum class Script : std::uint8_t {
   kTrim,         // bytes or 0, age in us or 0
   kStats,
   kForget,   // group
-  kTopic,    // topic, record, 1 to change one that is there → the record that stands, 1 when it is new
-  kMembers,  // member, lease in us, patterns → 1 when others should know, then the others' name, us left, patterns
+  kTopic,    // keys: topics, bus; topic, record, 1 to change one that is there, epoch for a bus without one → the record
+             // that stands, 1 when it is new, the epoch
+  kMembers,  // key: the group's members; member, lease in us, patterns → 1 when others should know, then the others' name, us left, patterns
 };
-inline constexpr std::size_t kScripts = 11;
+inline constexpr std::size_t kScripts = 12;
 
 std::string script_text(Script script);
 

@@ -15,7 +15,7 @@ constexpr std::string_view kChangesMax =
 
 std::string write_record(const TopicRecord& record) {
   return std::to_string(record.options.partitions) + " " + std::to_string(record.options.retention_ns) + " " +
-         std::to_string(record.options.retention_bytes) + " " + record.created;
+         std::to_string(record.options.retention_bytes) + " " + record.created + " " + std::to_string(record.options.pack);
 }
 
 Result<TopicRecord> read_record(std::string_view topic, std::string_view bytes, const std::string& place) {
@@ -26,8 +26,9 @@ Result<TopicRecord> read_record(std::string_view topic, std::string_view bytes, 
   if (!in || record.options.partitions == 0) {
     return fail(Code::kCorrupt,
                 place + ": the record of topic " + std::string(topic) + " is \"" + std::string(bytes.substr(0, 200)) +
-                    "\", expected partitions, retention in ns, retention in bytes, creation; another program wrote it");
+                    "\", expected partitions, retention in ns, retention in bytes, creation, pack; another program wrote it");
   }
+  if (!(in >> record.options.pack)) record.options.pack = 1;
   return record;
 }
 
@@ -53,15 +54,20 @@ Result<TopicRecord> Server::create_topic(Connection& connection, std::string_vie
     return fail(Code::kInvalidArgument, "topic " + std::string(topic) + ": " + std::to_string(options.partitions) +
                                             " partitions; give 1 to " + std::to_string(options_.partitions_max));
   }
+  if (options.pack == 0 || options.pack > kRedisBusPackMax) {
+    return fail(Code::kInvalidArgument, "topic " + std::string(topic) + ": pack " + std::to_string(options.pack) + "; give 1 to " +
+                                            std::to_string(kRedisBusPackMax) + " messages per entry");
+  }
   UTP_CHECK(connection.ensure());
-  TopicRecord wanted{std::string(topic), options, std::to_string(SystemClock().now().ns)};
-  connection.add(Script::kTopic, keys_.topics(), {topic, write_record(wanted), "0"});
+  TopicRecord wanted{std::string(topic), options, std::to_string(SystemClock().now().ns), ""};
+  connection.add(Script::kTopic, {keys_.topics(), keys_.bus()}, {topic, write_record(wanted), "0", wanted.created});
   UTP_TRY(Reply reply, connection.run_one());
   const auto answer = items(reply.get());
-  if (answer.size() != 2)
+  if (answer.size() != 3)
     return fail(Code::kInternal,
                 connection.place() + ": the answer about topic " + std::string(topic) + " is incomplete");
   UTP_TRY(TopicRecord record, read_record(topic, text(answer[0]), connection.place()));
+  record.epoch = text(answer[2]);
   const bool fresh = number(answer[1]) == 1;
   if (change && !fresh) {
     if (record.options.partitions != options.partitions) {
@@ -71,11 +77,11 @@ Result<TopicRecord> Server::create_topic(Connection& connection, std::string_vie
                                             "; keep the number, or use another topic");
     }
     record.options = options;
-    connection.add(Script::kTopic, keys_.topics(), {topic, write_record(record), "1"});
+    connection.add(Script::kTopic, {keys_.topics(), keys_.bus()}, {topic, write_record(record), "1", record.epoch});
     UTP_CHECK(connection.run_one());
   }
   for (std::uint32_t p = 0; p < record.options.partitions; ++p) {
-    connection.add(Script::kPublish, keys_.stream(topic, p), {connection.run(), "", "1", record.created});
+    connection.add(Script::kOpen, {keys_.stream(topic, p), keys_.bus()}, {connection.run(), "", "0", "1", record.created});
   }
   UTP_TRY(auto opened, connection.run_all());
   for (auto& one : opened) {

@@ -18,6 +18,7 @@ struct TopicRecord {
   std::string topic;
   TopicOptions options;
   std::string created;  // tells a topic from a later one of its name: somebody flushed the server
+  std::string epoch;    // of the bus when the record was made or changed: another one after somebody flushed the server
 };
 
 class Server {

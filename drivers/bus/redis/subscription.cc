@@ -9,6 +9,7 @@
 #include "bus/subscription_options.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "drivers/bus/redis/entry.h"
 #include "model/envelope.h"
 
 namespace utp::redis_bus {
@@ -17,8 +18,9 @@ namespace {
 // How often a subscription looks at the list of topics, though it is told of new ones: somebody may have emptied the
 // server.
 constexpr std::int64_t kLookNs = 1'000'000'000;
-constexpr std::int64_t kBlockMinNs = 1'000'000;  // the server counts milliseconds; 0 would be for ever
-constexpr std::size_t kFetchMax = 500;           // entries of one stream in one reply: more brings no more speed
+constexpr std::int64_t kMilli = 1'000'000;
+constexpr std::int64_t kBlockMinNs = kMilli;  // the server counts milliseconds; 0 would be for ever
+constexpr std::size_t kFetchMax = 500;           // messages of one stream in one reply: more brings no more speed
 constexpr std::size_t kFetchBytes = 8 << 20;     // what a reply may have, as far as the sizes of late tell
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
@@ -59,8 +61,9 @@ Result<std::uint64_t> RedisSubscription::place_new(const Cursor& cursor, bool at
   // A topic that came later than the subscription is read whole: all of it was published since.
   const Start::Kind kind =
       at_start || options_.start.kind == Start::Kind::kTime ? options_.start.kind : Start::Kind::kEarliest;
-  std::string time = std::to_string(std::max<std::int64_t>(options_.start.time.ns, 0));
-  time.insert(0, 19 - std::min<std::size_t>(time.size(), 19), '0');  // compared as texts
+  // The server's times are whole milliseconds, compared as texts of 13 digits.
+  std::string time = std::to_string((std::max<std::int64_t>(options_.start.time.ns, 0) + kMilli - 1) / kMilli);
+  time.insert(0, 13 - std::min<std::size_t>(time.size(), 13), '0');
   connection_.add(Script::kStart, cursor.stream,
                   {options_.group,
                    kind == Start::Kind::kLatest ? "latest"
@@ -134,27 +137,23 @@ void RedisSubscription::take_entry(Cursor& cursor, const redisReply* entry) {
   if (parts.size() != 2) return;
   const auto position = position_of(text(parts[0]));
   if (!position || *position <= cursor.fetched) return;
+  const auto pair = items(parts[1]);
+  EntryReader entry_reader(pair.size() == 2 ? text(pair[0]) : std::string_view(), pair.size() == 2 ? text(pair[1]) : std::string_view());
+  const std::uint64_t before = number_of(*position) - std::min<std::uint64_t>(entry_reader.count(), number_of(*position));
+  // Numbers have no gaps, but where entries were removed before they were read.
+  if (before > number_of(cursor.fetched)) {
+    cursor.lost += before - number_of(cursor.fetched);
+    cursor.is_lost_due = true;
+  }
   InMessage message;
   message.topic = cursor.topic;
   message.partition = cursor.partition;
-  message.position = *position;
-  const auto fields = items(parts[1]);
-  for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
-    const std::string_view name = text(fields[i]);
-    if (name == "t")
-      message.publish_time.ns = static_cast<std::int64_t>(number(fields[i + 1]));
-    else if (name == "k")
-      message.key = text(fields[i + 1]);
-    else if (name == "v")
-      message.value = text(fields[i + 1]);
-  }
-  // Numbers have no gaps, but where entries were removed before they were read.
-  if (number_of(*position) > number_of(cursor.fetched) + 1) {
-    cursor.lost += number_of(*position) - number_of(cursor.fetched) - 1;
-    cursor.is_lost_due = true;
+  message.publish_time.ns = entry_reader.time_ns();
+  message.position = *position - entry_reader.count();
+  while (entry_reader.next(message.key, message.value)) {
+    if (++message.position > cursor.fetched) fetched_.push_back({&cursor, message});
   }
   cursor.fetched = *position;
-  fetched_.push_back({&cursor, message});
 }
 
 Status RedisSubscription::fetch(std::int64_t block_ns) {
@@ -162,7 +161,7 @@ Status RedisSubscription::fetch(std::int64_t block_ns) {
   for (auto& cursor : cursors_) {
     if (reads(*cursor)) readers.push_back(cursor.get());
   }
-  std::size_t count = std::min(kFetchMax, kFetchBytes / average_bytes_ + 1);
+  std::size_t count = std::min(kFetchMax / average_messages_, kFetchBytes / average_bytes_) + 1;
   if (readers.size() > 1)
     count = std::min(count, std::max<std::size_t>(kFetchBytes / average_bytes_ / readers.size(), 1));
   UTP_CHECK(connection_.ensure());
@@ -182,6 +181,7 @@ Status RedisSubscription::fetch(std::int64_t block_ns) {
   connection_.add(command);
   UTP_TRY(reply_, connection_.run_one(blocks ? block_ns : 0, &interrupt_));
   auto reader = readers.begin();
+  std::size_t entries = 0;
   for (const redisReply* stream : items(reply_.get())) {
     const auto parts = items(stream);
     if (parts.size() != 2) continue;
@@ -193,11 +193,13 @@ Status RedisSubscription::fetch(std::int64_t block_ns) {
       ++reader;  // the reply has the command's order
     if (reader == readers.end()) break;
     for (const redisReply* entry : items(parts[1])) take_entry(**reader, entry);
+    entries += items(parts[1]).size();
   }
   if (!fetched_.empty()) {
     std::size_t bytes = 0;
     for (const Fetched& f : fetched_) bytes += f.message.key.size() + f.message.value.size();
-    average_bytes_ = std::max<std::size_t>((average_bytes_ + bytes / fetched_.size()) / 2, 64);
+    average_bytes_ = std::max<std::size_t>((average_bytes_ + bytes / entries) / 2, 64);
+    average_messages_ = (average_messages_ + fetched_.size() / entries + 1) / 2;
   }
   return {};
 }

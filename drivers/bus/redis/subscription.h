@@ -78,7 +78,9 @@ class RedisSubscription final : public Subscription {
 
   Reply reply_;                            // what fetched_ and messages_ view
   std::deque<Fetched> fetched_;            // from the server, not delivered yet
-  std::size_t average_bytes_ = 64 * 1024;  // of the messages of late; large at first, so that no reply is huge
+  // Of the entries of late; large at first, so that no reply is huge.
+  std::size_t average_bytes_ = 64 * 1024;
+  std::size_t average_messages_ = 1;
   std::vector<InMessage> messages_;
   bool pending_ = false;  // messages_ were taken, and their poll() failed: the next one gives them
 };
