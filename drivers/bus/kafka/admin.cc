@@ -1,5 +1,8 @@
 #include "drivers/bus/kafka/admin.h"
 
+#include <algorithm>
+#include <thread>
+
 namespace utp::kafka_bus {
 namespace {
 
@@ -13,6 +16,14 @@ bool is_gone(rd_kafka_resp_err_t error) {
   return error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
          error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
 }
+
+// The partition is new, or is given to another broker.
+bool is_moving(rd_kafka_resp_err_t error) {
+  return error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION || error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+         error == RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH || error == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH;
+}
+
+constexpr auto kAgain = std::chrono::milliseconds(5);
 
 }  // namespace
 
@@ -137,16 +148,21 @@ Result<std::string> Admin::broker_setting(const std::string& name) const {
 
 Result<PerPartition<std::int64_t>> Admin::offsets(const std::vector<Partition>& partitions, std::int64_t ms) const {
   PerPartition<std::int64_t> found;
-  if (partitions.empty()) return found;
-  const List list = new_list(partitions.size());
-  for (const auto& [topic, partition] : partitions) add(list, topic, partition, ms);
-  const auto error = rd_kafka_offsets_for_times(rk_, list.get(), timeout_ms());
-  if (is_gone(error)) return found;
-  if (error) return fail_with(*options_, "offsets of partitions", error);
-  for (const auto& part : parts(list.get())) {
-    if (is_gone(part.err)) continue;
-    if (part.err) return fail_with(*options_, std::string("offsets of ") + part.topic, part.err);
-    found[{part.topic, static_cast<std::uint32_t>(part.partition)}] = part.offset < 0 ? -1 : part.offset;
+  const std::int64_t deadline = steady_ns() + options_->answer_timeout_ns;
+  while (!partitions.empty()) {
+    const List list = new_list(partitions.size());
+    for (const auto& [topic, partition] : partitions) add(list, topic, partition, ms);
+    auto error = rd_kafka_offsets_for_times(rk_, list.get(), std::max(millis(deadline - steady_ns()), 1));
+    if (is_gone(error)) break;
+    for (const auto& part : parts(list.get())) {
+      if (error || is_gone(part.err)) continue;
+      error = part.err;
+      found[{part.topic, static_cast<std::uint32_t>(part.partition)}] = part.offset < 0 ? -1 : part.offset;
+    }
+    if (!error) break;
+    if (!is_moving(error) || steady_ns() >= deadline) return fail_with(*options_, "offsets of partitions", error);
+    std::this_thread::sleep_for(kAgain);
+    found.clear();
   }
   return found;
 }

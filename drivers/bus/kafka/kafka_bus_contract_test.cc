@@ -12,7 +12,7 @@ class KafkaHarness final : public Harness {
     return {UTP_BINARY_DIR "/bin/kafka_bus_child", std::to_string(server_.port()), prefix_};
   }
   std::uint64_t retention_slack_bytes() const override { return 0; }
-  std::int64_t lease_min_ns() const override { return 500'000'000; }
+  std::int64_t lease_min_ns() const override { return 3'000'000'000; }
 
  private:
   kafka_bus_test::KafkaServer& server_ = kafka_bus_test::KafkaServer::shared();

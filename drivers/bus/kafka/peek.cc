@@ -19,7 +19,7 @@ Result<std::unique_ptr<Peek>> Peek::open(const KafkaBusOptions& options) {
                                      {"enable.auto.commit", "false"},
                                      {"enable.partition.eof", "true"},
                                      {"auto.offset.reset", "earliest"},
-                                     {"queued.min.messages", "1"},
+                                     {"queued.min.messages", "100000"},  // where so many wait, librdkafka looks again after a second
                                      {"fetch.wait.max.ms", "10"},
                                      {"fetch.error.backoff.ms", "50"},
                                      {"fetch.message.max.bytes", "65536"}}));

@@ -105,19 +105,20 @@ Result<TopicRecord> Server::create_topic(std::string_view topic, const TopicOpti
   const Settings settings = retention_settings(options, options.retention_bytes != 0 ? options.retention_bytes : options_.retention_bytes);
   // A topic that was made is known everywhere a moment later.
   const std::int64_t deadline = steady_ns() + options_.answer_timeout_ns;
-  for (bool tried = false; record.partitions == 0;) {
+  for (bool tried = false;; tried = true) {
     UTP_TRY(const auto all, admin_->topics());
     if (const auto found = all.find(record.name); found != all.end()) {
       record.partitions = found->second;
-      break;
+      if (!tried) break;
+      UTP_TRY(const auto ends, admin_->offsets(record.all(), Admin::kEnd));
+      if (ends.size() == record.partitions) break;
     }
     if (!tried) {
       UTP_TRY(record.made, admin_->create_topic(record.name, options.partitions, settings));
-      tried = true;
-    } else if (steady_ns() > deadline) {
-      return fail_with(options_, "topic " + record.topic + " was made and cannot be seen", RD_KAFKA_RESP_ERR__TIMED_OUT);
-    } else {
+    } else if (steady_ns() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    } else {
+      return fail_with(options_, "topic " + record.topic + " was made and cannot be seen", RD_KAFKA_RESP_ERR__TIMED_OUT);
     }
   }
   if (!change || record.made) return record;

@@ -18,6 +18,10 @@ constexpr std::int64_t kLowLookNs = 20'000'000;
 constexpr std::size_t kFetchedMax = 20'000;
 constexpr std::int64_t kMsNs = 1'000'000;
 constexpr std::int64_t kAgainNs = 5'000'000;
+// librdkafka looks about once a second whether a heartbeat is due, and when it is asked something: a poll asks, so that
+// partitions change hands faster. A lease has to outlast a few of those seconds.
+constexpr std::int64_t kHeartbeatNs = 300'000'000;
+constexpr std::int64_t kLeaseMinNs = 3'000'000'000;
 
 }  // namespace
 
@@ -33,22 +37,22 @@ Status KafkaSubscription::connect() {
   const KafkaBusOptions& options = server_->options();
   constexpr std::int64_t kSessionMaxMs = 1'800'000;  // the brokers' default; a longer lease is kept by polling alone
   constexpr std::int64_t kPollMaxMs = 86'400'000;
-  lease_ns_ = std::max(options_.lease_ns, server_->lease_min_ns());
+  lease_ns_ = std::max({options_.lease_ns, server_->lease_min_ns(), kLeaseMinNs});
   const std::int64_t lease_ms = std::min((lease_ns_ + kMsNs - 1) / kMsNs, kPollMaxMs);
   const std::int64_t session_ms = std::min(lease_ms, kSessionMaxMs);
   UTP_TRY(client_, new_client(RD_KAFKA_CONSUMER, options,
                               {{"client.id", options_.member},
                                {"group.id", in_group() ? server_->group_name(options_.group) : options.prefix + "utp.look"},
-                               {"partition.assignment.strategy", "cooperative-sticky"},
+                               {"partition.assignment.strategy", "roundrobin"},
                                {"session.timeout.ms", std::to_string(session_ms)},
                                {"max.poll.interval.ms", std::to_string(lease_ms)},
-                               {"heartbeat.interval.ms", std::to_string(std::clamp<std::int64_t>(session_ms / 4, 1, 3000))},
+                               {"heartbeat.interval.ms", std::to_string(kHeartbeatNs / kMsNs)},
                                {"enable.auto.commit", "false"},
                                {"enable.auto.offset.store", "false"},
                                {"auto.offset.reset", "error"},
                                {"allow.auto.create.topics", "false"},
-                               {"queued.max.messages.kbytes", "16384"},
-                               {"queued.min.messages", "5000"},
+                               {"queued.max.messages.kbytes", "65536"},  // where so much waits, librdkafka fetches again after a second
+                               {"queued.min.messages", "100000"},
                                {"fetch.wait.max.ms", "100"},
                                {"fetch.error.backoff.ms", "50"}},
                               [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE); }));
@@ -350,6 +354,10 @@ Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_
   const std::int64_t deadline = timeout_ns > INT64_MAX - begin ? INT64_MAX : begin + std::max<std::int64_t>(timeout_ns, 0);
   for (;;) {
     take_all();
+    if (in_group() && steady_ns() >= next_heartbeat_ns_) {
+      next_heartbeat_ns_ = steady_ns() + kHeartbeatNs;
+      rd_kafka_mem_free(client_.get(), rd_kafka_memberid(client_.get()));
+    }
     if (interrupted_.exchange(false)) return fail(Code::kCancelled, "poll was interrupted");
     if (steady_ns() >= next_look_ns_) UTP_CHECK(find_topics(false));
     if (in_group()) {
@@ -368,6 +376,7 @@ Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_
     const std::int64_t now = steady_ns();
     if (now >= deadline) return std::span<const InMessage>();
     std::int64_t until = std::min(deadline, next_look_ns_);
+    if (in_group()) until = std::min(until, next_heartbeat_ns_);
     if (revoked_) until = std::min(until, hand_over_until_ns_);
     if (std::any_of(cursors_.begin(), cursors_.end(), [](const auto& entry) { return entry.second->astray; })) until = std::min(until, now + kAgainNs);
     // An interrupt that came since take_all() ends this wait at once.

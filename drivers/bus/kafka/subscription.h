@@ -40,6 +40,9 @@ class KafkaSubscription final : public Subscription {
     bool held = false;
     bool handing_over = false;  // given up when all delivered is acknowledged
     bool suspicious = false;    // deliveries are written down first: the owner before may have died of one
+    bool is_kept = false;       // given up in order: where nobody else read meanwhile, it goes on as it was
+    Note kept_note;
+    std::string told_note;      // at its end
     bool is_note_due = false;   // the note is not in the cluster as it stands
     bool astray = false;        // what comes of it is not what is to be delivered next: reading on elsewhere is due
     std::deque<std::pair<std::uint64_t, Timestamp>> times;  // of positions delivered and not acknowledged, where it changes
@@ -74,6 +77,7 @@ class KafkaSubscription final : public Subscription {
   bool is_look_due() const;
   Status deliver(std::size_t messages_max, std::size_t bytes_max);
 
+  void take_over(Cursor& cursor, const rd_kafka_topic_partition_t& part, const PerPartition<std::int64_t>& places);
   Status take_assignment();
   void take_revocation();
   void hand_over(bool is_closing);
@@ -93,6 +97,7 @@ class KafkaSubscription final : public Subscription {
   std::set<std::string> known_at_start_;  // names of topics: a topic that came later is read whole
   std::set<std::string> subscribed_;
   std::int64_t next_look_ns_ = 0;      // at the topics
+  std::int64_t next_heartbeat_ns_ = 0;
   std::int64_t low_looked_at_ns_ = 0;  // at what was removed
   std::int64_t lease_ns_ = 0;
 

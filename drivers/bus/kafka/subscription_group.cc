@@ -1,6 +1,7 @@
 // What a subscription does as a member of a group: partitions taken and given up, acknowledgement, redelivery.
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "core/log.h"
 #include "drivers/bus/kafka/subscription.h"
@@ -9,6 +10,7 @@ namespace utp::kafka_bus {
 namespace {
 
 constexpr std::int64_t kLeaveNs = 3'000'000'000;  // a member that is going waits no longer for its cluster
+constexpr std::int64_t kHandOverNs = 3'000'000'000;
 constexpr auto kAgain = std::chrono::milliseconds(5);
 
 bool is_fenced(rd_kafka_resp_err_t error) {
@@ -31,19 +33,45 @@ Status KafkaSubscription::start_group(const std::vector<TopicRecord>& found) {
   UTP_TRY(const auto known, server_->admin().committed(group));
   std::vector<Partition> fresh;
   for (const TopicRecord& record : found) {
-    known_at_start_.insert(record.name);
     for (const Partition& partition : record.all()) {
       if (!known.contains(partition)) fresh.push_back(partition);
     }
   }
   UTP_TRY(const auto places, server_->places(fresh, options_.start));
   PerPartition<Committed> starts;
-  for (const auto& [partition, offset] : places) starts[partition] = {offset, Note().write()};
+  for (const auto& [partition, offset] : places) {
+    known_at_start_.insert(partition.first);
+    starts[partition] = {offset, Note().write()};
+  }
   UTP_CHECK(server_->admin().commit(group, starts));  // where it has members, they do this
   return {};
 }
 
 // ---- partitions taken and given up ----
+
+// Begins where the group stands, or goes on as this member was.
+void KafkaSubscription::take_over(Cursor& cursor, const rd_kafka_topic_partition_t& part, const PerPartition<std::int64_t>& places) {
+  drop_fetched(cursor);
+  cursor.low = 0;
+  if (std::exchange(cursor.is_kept, false) && part.offset == static_cast<std::int64_t>(cursor.acknowledged) && note_of(part) == cursor.told_note) {
+    cursor.note = cursor.kept_note;
+    cursor.note.open = true;
+    return;
+  }
+  std::int64_t offset = part.offset;
+  cursor.note = Note::read(note_of(part));
+  if (offset < 0) {
+    const auto place = places.find(cursor.partition);
+    offset = place == places.end() ? 0 : std::max<std::int64_t>(place->second, 0);
+    cursor.note = {};
+  }
+  cursor.acknowledged = cursor.delivered = cursor.next = static_cast<std::uint64_t>(offset);
+  cursor.delivered_time = {};
+  cursor.times.clear();
+  cursor.suspicious = cursor.note.open || !cursor.note.passes.empty();
+  cursor.note.passes.prune(cursor.acknowledged);
+  cursor.note.open = true;
+}
 
 Status KafkaSubscription::take_assignment() {
   if (!assigned_) return {};
@@ -67,21 +95,7 @@ Status KafkaSubscription::take_assignment() {
   std::vector<Cursor*> taken;
   for (auto& part : told) {
     Cursor& cursor = cursor_of({part.topic, static_cast<std::uint32_t>(part.partition)});
-    drop_fetched(cursor);
-    if (part.offset < 0) {
-      const auto place = places.find(cursor.partition);
-      part.offset = place == places.end() ? 0 : std::max<std::int64_t>(place->second, 0);
-      cursor.note = {};
-    } else {
-      cursor.note = Note::read(note_of(part));
-    }
-    cursor.acknowledged = cursor.delivered = cursor.next = static_cast<std::uint64_t>(part.offset);
-    cursor.low = 0;
-    cursor.delivered_time = {};
-    cursor.times.clear();
-    cursor.suspicious = cursor.note.open || !cursor.note.passes.empty();
-    cursor.note.passes.prune(cursor.acknowledged);
-    cursor.note.open = true;
+    take_over(cursor, part, places);
     cursor.is_note_due = true;
     cursor.handing_over = false;
     cursor.astray = false;
@@ -93,8 +107,8 @@ Status KafkaSubscription::take_assignment() {
     taken.push_back(&cursor);
   }
   last_topic_ = nullptr;
-  if (const RdError error{rd_kafka_incremental_assign(client_.get(), assigned_.get())}) {
-    return fail_with(server_->options(), "partitions of group " + options_.group, rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()));
+  if (const auto error = rd_kafka_assign(client_.get(), assigned_.get())) {
+    return fail_with(server_->options(), "partitions of group " + options_.group, error);
   }
   for (Cursor* cursor : taken) cursor->held = true;
   assigned_.reset();
@@ -107,16 +121,17 @@ void KafkaSubscription::take_revocation() {
     Cursor& cursor = cursor_of({part.topic, static_cast<std::uint32_t>(part.partition)});
     drop_fetched(cursor);
     cursor.handing_over = true;
-    if (lost) cursor.held = false;
+    if (lost) cursor.held = cursor.is_kept = false;
   }
-  hand_over_until_ns_ = steady_ns() + lease_ns_;
+  hand_over_until_ns_ = steady_ns() + std::min(lease_ns_, kHandOverNs);
   if (lost) {
     assigned_.reset();
     hand_over(true);
   }
 }
 
-// What was delivered of these partitions is to be acknowledged first, for as long as a lease.
+// With each change of a group all of its partitions are given up and dealt anew, and nobody reads meanwhile. What was
+// delivered of them is to be acknowledged first, but the others do not wait for long.
 void KafkaSubscription::hand_over(bool is_closing) {
   if (!revoked_) return;
   std::vector<Cursor*> given;
@@ -126,14 +141,20 @@ void KafkaSubscription::hand_over(bool is_closing) {
     if (cursor.held) given.push_back(&cursor);
   }
   for (Cursor* cursor : given) {
+    cursor->kept_note = cursor->note;
     end_pass(*cursor);
     cursor->note.open = false;
+    cursor->told_note = cursor->note.write();
   }
-  (void)commit(given, std::min(kLeaveNs, server_->options().answer_timeout_ns));  // the next owner then counts an attempt too few or too many
-  for (Cursor* cursor : given) cursor->held = false;
+  // Where this fails the next owner takes this member for dead: it counts attempts more carefully than it need.
+  const bool is_told = commit(given, std::min(kLeaveNs, server_->options().answer_timeout_ns)).has_value();
+  for (Cursor* cursor : given) {
+    cursor->held = false;
+    cursor->is_kept = is_told;
+  }
   last_topic_ = nullptr;
-  if (const RdError error{rd_kafka_incremental_unassign(client_.get(), revoked_.get())}) {
-    log::warn("partitions could not be given up", {{"group", options_.group}, {"reason", rd_kafka_error_string(error.get())}});
+  if (const auto error = rd_kafka_assign(client_.get(), nullptr)) {
+    log::warn("partitions could not be given up", {{"group", options_.group}, {"reason", rd_kafka_err2str(error)}});
   }
   revoked_.reset();
 }
@@ -153,11 +174,7 @@ void KafkaSubscription::leave() {
   for (const std::int64_t deadline = steady_ns() + patience; !rd_kafka_consumer_closed(client_.get()) && steady_ns() < deadline;) {
     const Event event(rd_kafka_queue_poll(last.get(), 10));
     if (rd_kafka_event_type(event.get()) != RD_KAFKA_EVENT_REBALANCE) continue;
-    if (rd_kafka_event_error(event.get()) == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
-      (void)RdError(rd_kafka_incremental_unassign(client_.get(), rd_kafka_event_topic_partition_list(event.get())));
-    } else {
-      (void)RdError(rd_kafka_incremental_assign(client_.get(), rd_kafka_event_topic_partition_list(event.get())));
-    }
+    (void)rd_kafka_assign(client_.get(), nullptr);
   }
 }
 
