@@ -58,7 +58,6 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
     rd_kafka_conf_destroy(conf);  // its reason may show a secret
     return fail(Code::kInvalidArgument, place(options) + ": librdkafka does not take the value of " + setting.name + "; see its CONFIGURATION.md");
   }
-  if (getenv("UTP_KDEBUG")) { char b[9]; rd_kafka_conf_set(conf, "debug", getenv("UTP_KDEBUG"), b, 9); rd_kafka_conf_set(conf, "log_level", "7", b, 9);} else
   rd_kafka_conf_set_log_cb(conf, write_log);
   rd_kafka_conf_set_opaque(conf, opaque);
   if (configure != nullptr) configure(conf);

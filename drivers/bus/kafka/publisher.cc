@@ -136,6 +136,7 @@ void KafkaPublisher::warn_of_durability(const TopicRecord& record) {
     const auto found = own.find(name);
     return found == own.end() ? std::string() : found->second;
   };
+  if (!server_->is_first_warning(record.name)) return;
   if (value("flush.messages") == "1" || (!value("min.insync.replicas").empty() && value("min.insync.replicas") != "1")) return;
   log::warn(
       "durability commit is asked for, and this topic is kept neither by several brokers nor on the disk before the answer; set "

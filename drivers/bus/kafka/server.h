@@ -61,6 +61,11 @@ class Server {
   // Messages of [from, to) were confirmed to a publisher, and are not there. Each is counted once, however many report it.
   Status record_lost(const Partition& partition, std::int64_t from, std::int64_t to) const;
   Result<PerPartition<std::uint64_t>> lost() const;
+  // Of this topic, by this bus.
+  bool is_first_warning(const std::string& name) {
+    std::lock_guard lock(warned_mutex_);
+    return warned_.insert(name).second;
+  }
   bool is_own_group(const std::string& name) const { return name == options_.prefix + kLostGroup; }
 
  private:
@@ -80,6 +85,8 @@ class Server {
   std::unique_ptr<Admin> admin_;
   std::unique_ptr<Peek> peek_;
   std::int64_t lease_min_ns_ = 0;
+  std::mutex warned_mutex_;
+  std::set<std::string> warned_;
   mutable std::mutex sizes_mutex_;
   mutable PerPartition<Size> sizes_;
 };
