@@ -60,6 +60,7 @@ class KafkaServer final : public bus_test::ServerProcess {
                                "transaction.state.log.num.partitions=1\ntransaction.state.log.replication.factor=1\n"
                                "transaction.state.log.min.isr=1\n"
                                "group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=500\n"
+                               "broker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n"
                                "auto.create.topics.enable=false\ncontrolled.shutdown.enable=false\n"
                                "log.cleaner.threads=1\nlog.cleaner.dedupe.buffer.size=2097152\nlog.retention.check.interval.ms=3600000\n"
                                "num.network.threads=1\nnum.io.threads=2\nbackground.threads=2\n"

@@ -194,7 +194,7 @@ void KafkaSubscription::take_error(const rd_kafka_event_t* event) {
   if (error == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED) return;  // the lease is over: a rebalance tells of which partitions
   if (error == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && part) {
     const auto found = cursors_.find({part->topic, static_cast<std::uint32_t>(part->partition)});
-    if (found != cursors_.end()) found->second->astray = true;
+    if (found != cursors_.end()) found->second->astray = found->second->stopped = true;
     return;
   }
   log::warn("kafka subscription", {{"member", options_.member}, {"topic", part ? part->topic : ""}, {"reason", reason != nullptr ? reason : ""}});
@@ -268,7 +268,7 @@ Status KafkaSubscription::bring_back() {
   }
   if (astray.empty()) return {};
   UTP_TRY(const auto marks, server_->watermarks(partitions));
-  const List list = new_list(astray.size());
+  std::vector<Cursor*> placed;
   for (Cursor* cursor : astray) {
     const auto found = marks.find(cursor->partition);
     if (found == marks.end()) continue;
@@ -279,9 +279,16 @@ Status KafkaSubscription::bring_back() {
       find_place(*cursor, found->second, places.begin()->second);
     }
     note_trimmed(*cursor, static_cast<std::uint64_t>(found->second.low));
-    add(list, cursor->partition.first, cursor->partition.second, static_cast<std::int64_t>(cursor->next));
+    placed.push_back(cursor);
   }
-  if (list->cnt == 0) return {};
+  if (placed.empty()) return {};
+  const bool is_any_stopped = std::any_of(placed.begin(), placed.end(), [](const Cursor* cursor) { return cursor->stopped; });
+  return is_any_stopped ? assign_anew() : seek(placed);
+}
+
+Status KafkaSubscription::seek(const std::vector<Cursor*>& cursors) {
+  const List list = new_list(cursors.size());
+  for (const Cursor* cursor : cursors) add(list, cursor->partition.first, cursor->partition.second, static_cast<std::int64_t>(cursor->next));
   if (const RdError error{rd_kafka_seek_partitions(client_.get(), list.get(), answer_ms())}) {
     return fail_with(server_->options(), "reading again", rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()));
   }
@@ -291,6 +298,21 @@ Status KafkaSubscription::bring_back() {
     // A partition that was assigned just now is not being read yet.
     if (part.err && part.err != RD_KAFKA_RESP_ERR__STATE) return fail_with(server_->options(), "reading again " + cursor.topic, part.err);
   }
+  return {};
+}
+
+// All partitions of this subscription, each with what it delivers next.
+Status KafkaSubscription::assign_anew() {
+  if (revoked_ || assigned_) return {};  // the group deals them anew
+  const List list = new_list();
+  for (auto& [partition, cursor] : cursors_) {
+    if (in_group() && !cursor->held) continue;
+    drop_fetched(*cursor);
+    cursor->astray = cursor->stopped = false;
+    add(list, partition.first, partition.second, static_cast<std::int64_t>(cursor->next));
+  }
+  last_topic_ = nullptr;
+  if (const auto error = rd_kafka_assign(client_.get(), list.get())) return fail_with(server_->options(), "reading again", error);
   return {};
 }
 

@@ -44,6 +44,7 @@ class KafkaSubscription final : public Subscription {
     Note kept_note;
     std::string told_note;      // at its end
     bool is_note_due = false;   // the note is not in the cluster as it stands
+    bool stopped = false;       // librdkafka reads it no longer: assigned anew, it does
     bool astray = false;        // what comes of it is not what is to be delivered next: reading on elsewhere is due
     std::deque<std::pair<std::uint64_t, Timestamp>> times;  // of positions delivered and not acknowledged, where it changes
   };
@@ -70,6 +71,8 @@ class KafkaSubscription final : public Subscription {
   void take_all();
   void take_error(const rd_kafka_event_t* event);
   Status bring_back();
+  Status seek(const std::vector<Cursor*>& cursors);
+  Status assign_anew();
   void find_place(Cursor& cursor, const Watermarks& marks, std::int64_t place);
   Status look_for_trimmed(const std::vector<Cursor*>& cursors);
   void note_trimmed(Cursor& cursor, std::uint64_t low);

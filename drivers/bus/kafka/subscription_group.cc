@@ -98,10 +98,10 @@ Status KafkaSubscription::take_assignment() {
     take_over(cursor, part, places);
     cursor.is_note_due = true;
     cursor.handing_over = false;
-    cursor.astray = false;
+    cursor.astray = cursor.stopped = false;
     if (const auto mark = marks.find(cursor.partition); mark != marks.end()) {
       note_trimmed(cursor, static_cast<std::uint64_t>(mark->second.low));
-      cursor.astray = cursor.next > static_cast<std::uint64_t>(mark->second.high);
+      cursor.astray = cursor.stopped = cursor.next > static_cast<std::uint64_t>(mark->second.high);
     }
     part.offset = static_cast<std::int64_t>(cursor.next);
     taken.push_back(&cursor);
