@@ -1,6 +1,8 @@
 #include "drivers/bus/kafka/client.h"
 
 #include <algorithm>
+#include <future>
+#include <thread>
 
 #include "core/log.h"
 
@@ -25,6 +27,23 @@ void write_log(const rd_kafka_t* rk, int level, const char* facility, const char
 }
 
 }  // namespace
+
+void FreeClient::operator()(rd_kafka_t* rk) const {
+  constexpr auto kPatience = std::chrono::seconds(3);
+  const std::string name = rd_kafka_name(rk);
+  std::promise<void> done;
+  auto is_done = done.get_future();
+  std::thread closing([rk, done = std::move(done)]() mutable {
+    rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    done.set_value();
+  });
+  if (is_done.wait_for(kPatience) == std::future_status::ready) {
+    closing.join();
+    return;
+  }
+  closing.detach();
+  log::warn("a kafka client does not end; its memory and threads stay until the program does", {{"client", name}});
+}
 
 int millis(std::int64_t ns) { return static_cast<int>(std::clamp<std::int64_t>((ns + 999'999) / 1'000'000, 0, kMillisMax)); }
 

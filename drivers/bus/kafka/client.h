@@ -29,9 +29,10 @@ using Event = std::unique_ptr<rd_kafka_event_t, Free<rd_kafka_event_destroy>>;
 using RdError = std::unique_ptr<rd_kafka_error_t, Free<rd_kafka_error_destroy>>;
 using List = std::unique_ptr<rd_kafka_topic_partition_list_t, Free<rd_kafka_topic_partition_list_destroy>>;
 
-// Without leaving a group in order: whoever is in one does that first.
+// Without leaving a group in order: whoever is in one does that first. Waits for a bounded time: librdkafka 2.0 may wait for
+// ever for a partition that was removed from the cluster while it was read.
 struct FreeClient {
-  void operator()(rd_kafka_t* rk) const { rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); }
+  void operator()(rd_kafka_t* rk) const;
 };
 using Client = std::unique_ptr<rd_kafka_t, FreeClient>;
 
