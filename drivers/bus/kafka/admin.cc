@@ -39,14 +39,16 @@ Result<Event> Admin::run(std::string_view what, rd_kafka_admin_op_t operation,
   start(options.get(), queue.get());
   Event event(rd_kafka_queue_poll(queue.get(), timeout_ms() + 1000));
   if (!event) return fail_with(*options_, what, RD_KAFKA_RESP_ERR__TIMED_OUT);
-  if (const auto error = rd_kafka_event_error(event.get())) return fail_with(*options_, what, error, rd_kafka_event_error_string(event.get()));
+  if (const auto error = rd_kafka_event_error(event.get()))
+    return fail_with(*options_, what, error, rd_kafka_event_error_string(event.get()));
   return event;
 }
 
 Result<std::map<std::string, std::uint32_t>> Admin::topics() const {
   rd_kafka_poll(rk_, 0);  // takes what the callbacks are told
   const rd_kafka_metadata_t* raw = nullptr;
-  if (const auto error = rd_kafka_metadata(rk_, 1, nullptr, &raw, timeout_ms())) return fail_with(*options_, "list of topics", error);
+  if (const auto error = rd_kafka_metadata(rk_, 1, nullptr, &raw, timeout_ms()))
+    return fail_with(*options_, "list of topics", error);
   const Metadata metadata(raw);
   std::map<std::string, std::uint32_t> topics;
   for (int i = 0; i < metadata->topic_cnt; ++i) {
@@ -58,10 +60,12 @@ Result<std::map<std::string, std::uint32_t>> Admin::topics() const {
 
 Result<bool> Admin::create_topic(const std::string& topic, std::uint32_t partitions, const Settings& settings) const {
   char reason[256] = "";
-  NewTopic wanted(rd_kafka_NewTopic_new(topic.c_str(), static_cast<int>(partitions), options_->replication, reason, sizeof reason));
+  NewTopic wanted(
+      rd_kafka_NewTopic_new(topic.c_str(), static_cast<int>(partitions), options_->replication, reason, sizeof reason));
   if (!wanted) return fail(Code::kInvalidArgument, "topic " + topic + ": " + reason);
   for (const auto& [name, value] : settings) rd_kafka_NewTopic_set_config(wanted.get(), name.c_str(), value.c_str());
-  UTP_TRY(const Event event, run("topic " + topic + " cannot be made", RD_KAFKA_ADMIN_OP_CREATETOPICS, [&](auto* options, auto* queue) {
+  UTP_TRY(const Event event,
+          run("topic " + topic + " cannot be made", RD_KAFKA_ADMIN_OP_CREATETOPICS, [&](auto* options, auto* queue) {
             rd_kafka_NewTopic_t* all[] = {wanted.get()};
             rd_kafka_CreateTopics(rk_, all, 1, options, queue);
           }));
@@ -81,12 +85,15 @@ Result<std::map<std::string, Settings>> Admin::topic_settings(const std::vector<
   if (topics.empty()) return found;
   std::vector<Resource> resources;
   std::vector<rd_kafka_ConfigResource_t*> raw;
-  for (const std::string& topic : topics) raw.push_back(resources.emplace_back(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str())).get());
-  UTP_TRY(const Event event, run("settings of topics", RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, [&](auto* options, auto* queue) {
+  for (const std::string& topic : topics)
+    raw.push_back(resources.emplace_back(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str())).get());
+  UTP_TRY(const Event event,
+          run("settings of topics", RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, [&](auto* options, auto* queue) {
             rd_kafka_DescribeConfigs(rk_, raw.data(), raw.size(), options, queue);
           }));
   std::size_t count = 0;
-  const auto** results = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
+  const auto** results =
+      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
   for (std::size_t i = 0; i < count; ++i) {
     const std::string topic = rd_kafka_ConfigResource_name(results[i]);
     if (const auto error = rd_kafka_ConfigResource_error(results[i])) {
@@ -98,7 +105,9 @@ Result<std::map<std::string, Settings>> Admin::topic_settings(const std::vector<
     const auto** configs = rd_kafka_ConfigResource_configs(results[i], &entries);
     for (std::size_t e = 0; e < entries; ++e) {
       const char* value = rd_kafka_ConfigEntry_value(configs[e]);
-      if (value == nullptr || (!all && rd_kafka_ConfigEntry_source(configs[e]) != RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)) continue;
+      if (value == nullptr ||
+          (!all && rd_kafka_ConfigEntry_source(configs[e]) != RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG))
+        continue;
       settings[rd_kafka_ConfigEntry_name(configs[e])] = value;
     }
   }
@@ -111,31 +120,39 @@ Status Admin::change_settings(const std::string& topic, const Settings& settings
   for (const auto& [name, value] : settings) wanted[name] = value;
   if (wanted == found[topic]) return {};
   const Resource resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
-  for (const auto& [name, value] : wanted) rd_kafka_ConfigResource_set_config(resource.get(), name.c_str(), value.c_str());
-  UTP_TRY(const Event event, run("settings of topic " + topic, RD_KAFKA_ADMIN_OP_ALTERCONFIGS, [&](auto* options, auto* queue) {
+  for (const auto& [name, value] : wanted)
+    rd_kafka_ConfigResource_set_config(resource.get(), name.c_str(), value.c_str());
+  UTP_TRY(const Event event,
+          run("settings of topic " + topic, RD_KAFKA_ADMIN_OP_ALTERCONFIGS, [&](auto* options, auto* queue) {
             rd_kafka_ConfigResource_t* all[] = {resource.get()};
             rd_kafka_AlterConfigs(rk_, all, 1, options, queue);
           }));
   std::size_t count = 0;
-  const auto** results = rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event.get()), &count);
+  const auto** results =
+      rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event.get()), &count);
   for (std::size_t i = 0; i < count; ++i) {
-    if (const auto error = rd_kafka_ConfigResource_error(results[i])) return fail_with(*options_, "settings of topic " + topic, error);
+    if (const auto error = rd_kafka_ConfigResource_error(results[i]))
+      return fail_with(*options_, "settings of topic " + topic, error);
   }
   return {};
 }
 
 Result<std::string> Admin::broker_setting(const std::string& name) const {
   const rd_kafka_metadata_t* raw = nullptr;
-  if (const auto error = rd_kafka_metadata(rk_, 0, nullptr, &raw, timeout_ms())) return fail_with(*options_, "list of brokers", error);
+  if (const auto error = rd_kafka_metadata(rk_, 0, nullptr, &raw, timeout_ms()))
+    return fail_with(*options_, "list of brokers", error);
   const Metadata metadata(raw);
   if (metadata->broker_cnt == 0) return std::string();
-  const Resource resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, std::to_string(metadata->brokers[0].id).c_str()));
-  UTP_TRY(const Event event, run("settings of a broker", RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, [&](auto* options, auto* queue) {
+  const Resource resource(
+      rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, std::to_string(metadata->brokers[0].id).c_str()));
+  UTP_TRY(const Event event,
+          run("settings of a broker", RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, [&](auto* options, auto* queue) {
             rd_kafka_ConfigResource_t* all[] = {resource.get()};
             rd_kafka_DescribeConfigs(rk_, all, 1, options, queue);
           }));
   std::size_t count = 0;
-  const auto** results = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
+  const auto** results =
+      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
   if (count == 0 || rd_kafka_ConfigResource_error(results[0])) return std::string();
   std::size_t entries = 0;
   const auto** configs = rd_kafka_ConfigResource_configs(results[0], &entries);
@@ -172,11 +189,13 @@ Status Admin::delete_records(const PerPartition<std::int64_t>& before) const {
   const List list = new_list(before.size());
   for (const auto& [partition, offset] : before) add(list, partition.first, partition.second, offset);
   const DeleteRecords wanted(rd_kafka_DeleteRecords_new(list.get()));
-  UTP_TRY(const Event event, run("removal of records", RD_KAFKA_ADMIN_OP_DELETERECORDS, [&](auto* options, auto* queue) {
+  UTP_TRY(const Event event,
+          run("removal of records", RD_KAFKA_ADMIN_OP_DELETERECORDS, [&](auto* options, auto* queue) {
             rd_kafka_DeleteRecords_t* all[] = {wanted.get()};
             rd_kafka_DeleteRecords(rk_, all, 1, options, queue);
           }));
-  for (const auto& part : parts(rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event.get())))) {
+  for (const auto& part :
+       parts(rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event.get())))) {
     // Somebody else has removed more, or the topic.
     if (part.err && part.err != RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE && !is_gone(part.err)) {
       return fail_with(*options_, std::string("removal of records of ") + part.topic, part.err);

@@ -1,5 +1,5 @@
-// What is asked of the cluster itself: topics, their settings, offsets, removal of records, groups. Names are Kafka's. Any
-// thread.
+// What is asked of the cluster itself: topics, their settings, offsets, removal of records, groups. Names are Kafka's.
+// Any thread.
 #pragma once
 
 #include <functional>

@@ -12,7 +12,8 @@ namespace {
 constexpr std::int64_t kMillisMax = 300'000;
 
 void write_log(const rd_kafka_t* rk, int level, const char* facility, const char* text) {
-  const log::Fields fields = {{"client", rk != nullptr ? rd_kafka_name(rk) : "kafka"}, {"about", facility}, {"text", text}};
+  const log::Fields fields = {
+      {"client", rk != nullptr ? rd_kafka_name(rk) : "kafka"}, {"about", facility}, {"text", text}};
   constexpr std::string_view kMessage = "kafka client";
   const bool is_about_settings = std::string_view(facility) == "CONFWARN";  // ours, and meant
   if (is_about_settings || level > 6) {
@@ -45,7 +46,9 @@ void FreeClient::operator()(rd_kafka_t* rk) const {
   log::warn("a kafka client does not end; its memory and threads stay until the program does", {{"client", name}});
 }
 
-int millis(std::int64_t ns) { return static_cast<int>(std::clamp<std::int64_t>((ns + 999'999) / 1'000'000, 0, kMillisMax)); }
+int millis(std::int64_t ns) {
+  return static_cast<int>(std::clamp<std::int64_t>((ns + 999'999) / 1'000'000, 0, kMillisMax));
+}
 
 std::string place(const KafkaBusOptions& options) { return "kafka " + options.servers; }
 
@@ -55,7 +58,9 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
   for (const auto& [name, value] : options.properties) all.push_back({name.c_str(), value});
   const bool has_user = !options.user.empty();
   all.push_back({"bootstrap.servers", options.servers});
-  all.push_back({"security.protocol", !options.security.empty() ? options.security : has_user ? "sasl_ssl" : "plaintext"});
+  all.push_back({"security.protocol", !options.security.empty() ? options.security
+                                      : has_user                ? "sasl_ssl"
+                                                                : "plaintext"});
   if (has_user) {
     all.push_back({"sasl.mechanisms", options.mechanism});
     all.push_back({"sasl.username", options.user});
@@ -63,7 +68,8 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
   }
   const std::string answer_ms = std::to_string(std::max(millis(options.answer_timeout_ns), 10));
   all.push_back({"socket.timeout.ms", answer_ms});
-  all.push_back({"socket.connection.setup.timeout.ms", std::to_string(std::max(millis(options.connect_timeout_ns), 1000))});
+  all.push_back(
+      {"socket.connection.setup.timeout.ms", std::to_string(std::max(millis(options.connect_timeout_ns), 1000))});
   all.push_back({"socket.nagle.disable", "true"});
   all.push_back({"reconnect.backoff.ms", "50"});
   all.push_back({"reconnect.backoff.max.ms", "1000"});
@@ -73,9 +79,11 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   char reason[512] = "";
   for (const Setting& setting : all) {
-    if (rd_kafka_conf_set(conf, setting.name, setting.value.c_str(), reason, sizeof reason) == RD_KAFKA_CONF_OK) continue;
+    if (rd_kafka_conf_set(conf, setting.name, setting.value.c_str(), reason, sizeof reason) == RD_KAFKA_CONF_OK)
+      continue;
     rd_kafka_conf_destroy(conf);  // its reason may show a secret
-    return fail(Code::kInvalidArgument, place(options) + ": librdkafka does not take the value of " + setting.name + "; see its CONFIGURATION.md");
+    return fail(Code::kInvalidArgument, place(options) + ": librdkafka does not take the value of " + setting.name +
+                                            "; see its CONFIGURATION.md");
   }
   rd_kafka_conf_set_log_cb(conf, write_log);
   rd_kafka_conf_set_opaque(conf, opaque);
@@ -83,16 +91,20 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
   rd_kafka_t* rk = rd_kafka_new(type, conf, reason, sizeof reason);
   if (rk != nullptr) return Client(rk);
   rd_kafka_conf_destroy(conf);
-  return fail(Code::kInvalidArgument, place(options) + ": librdkafka cannot be started: " + reason + "; see its CONFIGURATION.md");
+  return fail(Code::kInvalidArgument,
+              place(options) + ": librdkafka cannot be started: " + reason + "; see its CONFIGURATION.md");
 }
 
-Error to_error(const KafkaBusOptions& options, std::string_view what, rd_kafka_resp_err_t error, std::string_view detail) {
-  std::string message = place(options) + ": " + std::string(what) + ": " + (detail.empty() ? rd_kafka_err2str(error) : std::string(detail));
+Error to_error(const KafkaBusOptions& options, std::string_view what, rd_kafka_resp_err_t error,
+               std::string_view detail) {
+  std::string message = place(options) + ": " + std::string(what) + ": " +
+                        (detail.empty() ? rd_kafka_err2str(error) : std::string(detail));
   switch (error) {
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
     case RD_KAFKA_RESP_ERR__SSL:
-      return {Code::kPermission, message + "; check user, password (UTP_KAFKA_PASSWORD) and the security setting of the URL", false};
+      return {Code::kPermission,
+              message + "; check user, password (UTP_KAFKA_PASSWORD) and the security setting of the URL", false};
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
@@ -105,13 +117,11 @@ Error to_error(const KafkaBusOptions& options, std::string_view what, rd_kafka_r
     case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-    case RD_KAFKA_RESP_ERR__INVALID_ARG:
-      return {Code::kInvalidArgument, std::move(message), false};
+    case RD_KAFKA_RESP_ERR__INVALID_ARG: return {Code::kInvalidArgument, std::move(message), false};
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
     case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
       return {Code::kUnsupported, message + "; the brokers must be of Kafka 2.4 or later", false};
-    default:
-      return {Code::kUnavailable, message + "; the call can be repeated", true};
+    default: return {Code::kUnavailable, message + "; the call can be repeated", true};
   }
 }
 

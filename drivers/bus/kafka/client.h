@@ -29,15 +29,16 @@ using Event = std::unique_ptr<rd_kafka_event_t, Free<rd_kafka_event_destroy>>;
 using RdError = std::unique_ptr<rd_kafka_error_t, Free<rd_kafka_error_destroy>>;
 using List = std::unique_ptr<rd_kafka_topic_partition_list_t, Free<rd_kafka_topic_partition_list_destroy>>;
 
-// Without leaving a group in order: whoever is in one does that first. Waits for a bounded time: librdkafka 2.0 may wait for
-// ever for a partition that was removed from the cluster while it was read.
+// Without leaving a group in order: whoever is in one does that first. Waits for a bounded time: librdkafka 2.0 may
+// wait for ever for a partition that was removed from the cluster while it was read.
 struct FreeClient {
   void operator()(rd_kafka_t* rk) const;
 };
 using Client = std::unique_ptr<rd_kafka_t, FreeClient>;
 
 inline List new_list(std::size_t size = 8) { return List(rd_kafka_topic_partition_list_new(static_cast<int>(size))); }
-inline rd_kafka_topic_partition_t* add(const List& list, const std::string& name, std::uint32_t partition, std::int64_t offset) {
+inline rd_kafka_topic_partition_t* add(const List& list, const std::string& name, std::uint32_t partition,
+                                       std::int64_t offset) {
   auto* part = rd_kafka_topic_partition_list_add(list.get(), name.c_str(), static_cast<std::int32_t>(partition));
   part->offset = offset;
   return part;
@@ -50,10 +51,12 @@ inline void set_note(rd_kafka_topic_partition_t* part, std::string_view note) {
   part->metadata_size = note.size();
 }
 inline std::string note_of(const rd_kafka_topic_partition_t& part) {
-  return part.metadata_size == 0 ? std::string() : std::string(static_cast<const char*>(part.metadata), part.metadata_size);
+  return part.metadata_size == 0 ? std::string()
+                                 : std::string(static_cast<const char*>(part.metadata), part.metadata_size);
 }
 inline std::span<rd_kafka_topic_partition_t> parts(const rd_kafka_topic_partition_list_t* list) {
-  return list == nullptr ? std::span<rd_kafka_topic_partition_t>() : std::span(list->elems, static_cast<std::size_t>(list->cnt));
+  return list == nullptr ? std::span<rd_kafka_topic_partition_t>()
+                         : std::span(list->elems, static_cast<std::size_t>(list->cnt));
 }
 
 struct Setting {
@@ -65,7 +68,8 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
                           void (*configure)(rd_kafka_conf_t*) = nullptr, void* opaque = nullptr);
 
 std::string place(const KafkaBusOptions& options);  // for messages: "kafka host:port"
-Error to_error(const KafkaBusOptions& options, std::string_view what, rd_kafka_resp_err_t error, std::string_view detail = {});
+Error to_error(const KafkaBusOptions& options, std::string_view what, rd_kafka_resp_err_t error,
+               std::string_view detail = {});
 inline tl::unexpected<Error> fail_with(const KafkaBusOptions& options, std::string_view what, rd_kafka_resp_err_t error,
                                        std::string_view detail = {}) {
   return fail(to_error(options, what, error, detail));

@@ -61,7 +61,9 @@ class KafkaBus final : public Bus {
     UTP_TRY(const auto records, server_->topics());
     return server_->trim(records);
   }
-  Status delete_group(std::string_view group) override { return server_->admin().delete_group(server_->group_name(group)); }
+  Status delete_group(std::string_view group) override {
+    return server_->admin().delete_group(server_->group_name(group));
+  }
 
  private:
   Result<std::map<std::string, Group>> groups() const;
@@ -81,7 +83,8 @@ void KafkaBus::run_janitor() {
   while (!wakes_.wait_for(lock, pause, [this] { return stopping_; })) {
     lock.unlock();
     const Status trimmed = trim();
-    if (!trimmed && !is_failing) log::warn("retention cannot be applied; it is tried again", {{"reason", trimmed.error().message}});
+    if (!trimmed && !is_failing)
+      log::warn("retention cannot be applied; it is tried again", {{"reason", trimmed.error().message}});
     is_failing = !trimmed;
     lock.lock();
   }
@@ -91,7 +94,8 @@ void KafkaBus::run_janitor() {
 Result<std::map<std::string, Group>> KafkaBus::groups() const {
   const std::string& prefix = server_->options().prefix;
   UTP_TRY(auto names, server_->admin().groups());
-  std::erase_if(names, [&](const std::string& name) { return !name.starts_with(prefix) || server_->is_own_group(name); });
+  std::erase_if(names,
+                [&](const std::string& name) { return !name.starts_with(prefix) || server_->is_own_group(name); });
   UTP_TRY(auto members, server_->admin().members(names));
   std::map<std::string, Group> groups;
   for (const std::string& name : names) {
@@ -121,7 +125,8 @@ Result<std::vector<TopicStats>> KafkaBus::stats(std::string_view pattern) {
     wanted[partition] = {at.low, at.high - 1};
     for (const auto& [name, group] : groups) {
       const auto committed = group.committed.find(partition);
-      if (committed != group.committed.end() && committed->second.offset < at.high) wanted[partition].insert(std::max(at.low, committed->second.offset));
+      if (committed != group.committed.end() && committed->second.offset < at.high)
+        wanted[partition].insert(std::max(at.low, committed->second.offset));
     }
   }
   UTP_TRY(auto times, server_->times(wanted));
@@ -156,10 +161,12 @@ Result<std::vector<TopicStats>> KafkaBus::stats(std::string_view pattern) {
         const std::int64_t next = std::clamp(committed->second.offset, at.low, at.high);
         figures.lag += static_cast<std::uint64_t>(at.high - next);
         if (next < at.high) keep_earlier(figures.oldest_unread, of_partition[next]);
-        figures.trimmed_unread += Note::read(committed->second.note).trimmed +
-                                  static_cast<std::uint64_t>(std::max<std::int64_t>(at.low - committed->second.offset, 0));
+        figures.trimmed_unread +=
+            Note::read(committed->second.note).trimmed +
+            static_cast<std::uint64_t>(std::max<std::int64_t>(at.low - committed->second.offset, 0));
         for (const GroupMember& member : group.members) {
-          if (std::find(member.partitions.begin(), member.partitions.end(), partition) != member.partitions.end()) figures.members.push_back(member.name);
+          if (std::find(member.partitions.begin(), member.partitions.end(), partition) != member.partitions.end())
+            figures.members.push_back(member.name);
         }
       }
     }

@@ -23,7 +23,8 @@ std::unique_ptr<Harness> make_harness() { return std::make_unique<KafkaHarness>(
 
 }  // namespace
 
-INSTANTIATE_TEST_SUITE_P(Kafka, BusContract, ::testing::Values(Driver{"Kafka", make_harness, kafka_bus_test::KafkaServer::missing()}),
+INSTANTIATE_TEST_SUITE_P(Kafka, BusContract,
+                         ::testing::Values(Driver{"Kafka", make_harness, kafka_bus_test::KafkaServer::missing()}),
                          [](const auto& parameter) { return parameter.param.name; });
 
 }  // namespace utp::bus_contract

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <set>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -64,10 +64,12 @@ class BusFixture : public ::testing::Test {
   // What the broker's absence refuses is published again.
   static void expect_published(Publisher& writer, int first, int count, const std::string& topic = kTopic) {
     Status status = publish(writer, first, count, topic);
-    for (const auto end = steady_ns() + kPatience; !status && status.error().retryable && steady_ns() < end;) status = publish(writer, first, count, topic);
+    for (const auto end = steady_ns() + kPatience; !status && status.error().retryable && steady_ns() < end;)
+      status = publish(writer, first, count, topic);
     EXPECT_TRUE(status) << status.error().message;
   }
-  std::unique_ptr<Subscription> subscribe(const std::string& group = "", const std::string& pattern = kTopic, std::int64_t lease_ns = 10 * kSecond) {
+  std::unique_ptr<Subscription> subscribe(const std::string& group = "", const std::string& pattern = kTopic,
+                                          std::int64_t lease_ns = 10 * kSecond) {
     SubscriptionOptions options;
     options.patterns = {pattern};
     options.group = group;
@@ -119,7 +121,8 @@ class BusFixture : public ::testing::Test {
   }
   TopicStats stats(const std::string& topic = kTopic) {
     auto all = bus_->stats(topic);
-    for (const auto end = steady_ns() + kPatience; !all && all.error().retryable && steady_ns() < end;) all = bus_->stats(topic);
+    for (const auto end = steady_ns() + kPatience; !all && all.error().retryable && steady_ns() < end;)
+      all = bus_->stats(topic);
     if (!all || all->size() != 1) {
       ADD_FAILURE() << (all ? "no such topic" : all.error().message);
       return {};

@@ -17,7 +17,8 @@ TEST(KafkaUrl, NamesServersUserAndOptions) {
   EXPECT_EQ(plain->servers, "broker:9092");
   EXPECT_EQ(plain->user, "");
   const auto full = parse_kafka_url(
-      "kafka://me:p%40ss@a:9093,[::1],c/?security=sasl_ssl&mechanism=SCRAM-SHA-512&prefix=eu.&replication=3&ssl.ca.location=%2Fetc%2Fca.pem");
+      "kafka://me:p%40ss@a:9093,[::1],c/"
+      "?security=sasl_ssl&mechanism=SCRAM-SHA-512&prefix=eu.&replication=3&ssl.ca.location=%2Fetc%2Fca.pem");
   ASSERT_TRUE(full) << full.error().message;
   EXPECT_EQ(full->servers, "a:9093,[::1]:9092,c:9092");
   EXPECT_EQ(full->user, "me");
@@ -38,8 +39,9 @@ TEST(KafkaUrl, TakesThePasswordFromTheEnvironment) {
 }
 
 TEST(KafkaUrl, RefusesWhatItCannotRead) {
-  for (const char* url : {"redis://h", "kafka://", "kafka://h:0", "kafka://h:port", "kafka://,h", "kafka://[::1", "kafka://h?security=tls",
-                          "kafka://h?replication=0", "kafka://h?unknown=1", "kafka://secret%zz:x@h"}) {
+  for (const char* url :
+       {"redis://h", "kafka://", "kafka://h:0", "kafka://h:port", "kafka://,h", "kafka://[::1",
+        "kafka://h?security=tls", "kafka://h?replication=0", "kafka://h?unknown=1", "kafka://secret%zz:x@h"}) {
     const auto options = parse_kafka_url(url);
     ASSERT_FALSE(options) << url;
     EXPECT_EQ(options.error().code, Code::kInvalidArgument) << url;
@@ -81,7 +83,8 @@ TEST(KafkaNote, ReadsWhatItWroteAndNothingElse) {
   const auto read = kafka_bus::Note::read(note.write());
   EXPECT_EQ(read.write(), note.write());
   EXPECT_EQ(read.passes.attempt(42), 2u);
-  for (const char* other : {"", "of another program", "utp1 x"}) EXPECT_EQ(kafka_bus::Note::read(other).write(), kafka_bus::Note().write());
+  for (const char* other : {"", "of another program", "utp1 x"})
+    EXPECT_EQ(kafka_bus::Note::read(other).write(), kafka_bus::Note().write());
 }
 
 // ---- on a broker ----
@@ -94,7 +97,11 @@ class KafkaBus : public BusFixture {
   }
   std::string name(const std::string& topic = kTopic) const { return prefix_ + topic; }
   kafka_bus::Client client(rd_kafka_type_t type) {
-    auto made = kafka_bus::new_client(type, options_, type == RD_KAFKA_CONSUMER ? std::vector<kafka_bus::Setting>{{"group.id", "another"}, {"auto.offset.reset", "earliest"}} : std::vector<kafka_bus::Setting>{});
+    auto made = kafka_bus::new_client(
+        type, options_,
+        type == RD_KAFKA_CONSUMER
+            ? std::vector<kafka_bus::Setting>{{"group.id", "another"}, {"auto.offset.reset", "earliest"}}
+            : std::vector<kafka_bus::Setting>{});
     EXPECT_TRUE(made);
     return made ? std::move(*made) : nullptr;
   }
@@ -110,14 +117,16 @@ TEST_F(KafkaBus, OtherProgramsFindTheTopicsPartsInHeaders) {
   kafka_bus::add(list, name(topic), 0, 0);
   ASSERT_EQ(rd_kafka_assign(reader.get(), list.get()), RD_KAFKA_RESP_ERR_NO_ERROR);
   rd_kafka_message_t* record = nullptr;
-  ASSERT_TRUE(eventually([&] { return (record = rd_kafka_consumer_poll(reader.get(), 100)) != nullptr && !record->err; }));
+  ASSERT_TRUE(
+      eventually([&] { return (record = rd_kafka_consumer_poll(reader.get(), 100)) != nullptr && !record->err; }));
   rd_kafka_headers_t* headers = nullptr;
   ASSERT_EQ(rd_kafka_message_headers(record, &headers), RD_KAFKA_RESP_ERR_NO_ERROR);
   std::map<std::string, std::string> found;
   const char* header = nullptr;
   const void* value = nullptr;
   std::size_t size = 0;
-  for (std::size_t i = 0; rd_kafka_header_get_all(headers, i, &header, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i) {
+  for (std::size_t i = 0; rd_kafka_header_get_all(headers, i, &header, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
+       ++i) {
     found[header] = std::string(static_cast<const char*>(value), size);
   }
   EXPECT_EQ(found["utp-realm"], "prod");
@@ -133,8 +142,9 @@ TEST_F(KafkaBus, OtherProgramsFindTheTopicsPartsInHeaders) {
 TEST_F(KafkaBus, ReadsWhatOtherProgramsPublish) {
   ASSERT_TRUE(bus_->configure_topic(kTopic, {}));
   const auto writer = client(RD_KAFKA_PRODUCER);
-  ASSERT_EQ(rd_kafka_producev(writer.get(), RD_KAFKA_V_TOPIC(name().c_str()), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(const_cast<char*>("5"), 1),
-                              RD_KAFKA_V_TIMESTAMP(1'700'000'000'123), RD_KAFKA_V_END),
+  ASSERT_EQ(rd_kafka_producev(writer.get(), RD_KAFKA_V_TOPIC(name().c_str()), RD_KAFKA_V_PARTITION(0),
+                              RD_KAFKA_V_VALUE(const_cast<char*>("5"), 1), RD_KAFKA_V_TIMESTAMP(1'700'000'000'123),
+                              RD_KAFKA_V_END),
             RD_KAFKA_RESP_ERR_NO_ERROR);
   ASSERT_EQ(rd_kafka_flush(writer.get(), 30'000), RD_KAFKA_RESP_ERR_NO_ERROR);
   const auto reader = subscribe("g");
@@ -143,7 +153,8 @@ TEST_F(KafkaBus, ReadsWhatOtherProgramsPublish) {
 }
 
 TEST_F(KafkaBus, RetentionIsTheTopicsOwnInKafkaToo) {
-  ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 2, .retention_ns = 3600 * kSecond, .retention_bytes = 64 << 20}));
+  ASSERT_TRUE(
+      bus_->configure_topic(kTopic, {.partitions = 2, .retention_ns = 3600 * kSecond, .retention_bytes = 64 << 20}));
   const auto asking = client(RD_KAFKA_PRODUCER);
   const kafka_bus::Admin admin(asking.get(), options_);
   auto settings = admin.topic_settings({name()}, false);
@@ -238,7 +249,8 @@ TEST_F(KafkaBus, MembersComeAndGoAndNothingAcknowledgedComesAgain) {
         const int number = std::stoi(std::string(m.value));
         {
           std::lock_guard lock(mutex);
-          if (acknowledged.contains(number)) wrong.push_back(std::to_string(number) + " came after it was acknowledged");
+          if (acknowledged.contains(number))
+            wrong.push_back(std::to_string(number) + " came after it was acknowledged");
         }
         if (!reader->acknowledge(m.topic, m.partition, m.position)) break;  // fenced: another gets it
         std::lock_guard lock(mutex);
@@ -265,6 +277,15 @@ TEST_F(KafkaBus, MembersComeAndGoAndNothingAcknowledgedComesAgain) {
   for (std::thread* thread : {&writer, &first, &second, &third}) thread->join();
   EXPECT_EQ(acknowledged.size(), static_cast<std::size_t>(kMessages));
   EXPECT_TRUE(wrong.empty()) << wrong.size() << ", such as " << wrong.front();
+}
+
+TEST_F(KafkaBus, AMessageThatSilencesItsReadersShowsAGrowingAttempt) {
+  expect_published(*publisher(), 0, 1);
+  std::vector<std::unique_ptr<Subscription>> silent;
+  for (const std::uint32_t attempt : {1u, 1u, 2u}) {  // of the first, nobody knew that it would be silent
+    silent.push_back(subscribe("g", kTopic, 3 * kSecond));
+    EXPECT_EQ(receive(*silent.back(), 1).at(0).attempt, attempt);
+  }
 }
 
 }  // namespace

@@ -15,7 +15,9 @@ class KafkaServer final : public bus_test::ServerProcess {
   static std::string missing() {
     if (java().empty()) return "java is not installed (Debian: apt-get install default-jre-headless)";
     if (const char* reason = std::getenv("UTP_TEST_KAFKA_MISSING")) return reason;
-    if (jars().empty()) return "UTP_TEST_KAFKA does not name the folder with Kafka's jars (python3 tests/on_demand.py kafka makes and prints it)";
+    if (jars().empty())
+      return "UTP_TEST_KAFKA does not name the folder with Kafka's jars (python3 tests/on_demand.py kafka makes and "
+             "prints it)";
     return {};
   }
 
@@ -52,29 +54,36 @@ class KafkaServer final : public bus_test::ServerProcess {
     const std::string at = "127.0.0.1:" + std::to_string(port());
     const std::string controller = "127.0.0.1:" + std::to_string(free_port());
     const std::string settings = folder() + "/server.properties";
-    std::ofstream(settings) << "process.roles=broker,controller\nnode.id=1\n"
-                            << "controller.quorum.voters=1@" << controller << "\ncontroller.listener.names=CONTROLLER\n"
-                            << "listeners=PLAINTEXT://" << at << ",CONTROLLER://" << controller << "\nadvertised.listeners=PLAINTEXT://" << at
-                            << "\nlog.dirs=" << folder() << "/data\n"
-                            << "offsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n"
-                               "transaction.state.log.num.partitions=1\ntransaction.state.log.replication.factor=1\n"
-                               "transaction.state.log.min.isr=1\n"
-                               "group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=500\n"
-                               "broker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n"
-                               "auto.create.topics.enable=false\ncontrolled.shutdown.enable=false\n"
-                               "log.cleaner.threads=1\nlog.cleaner.dedupe.buffer.size=2097152\nlog.retention.check.interval.ms=3600000\n"
-                               "num.network.threads=1\nnum.io.threads=2\nbackground.threads=2\n"
-                            << settings_;
+    std::ofstream(settings)
+        << "process.roles=broker,controller\nnode.id=1\n"
+        << "controller.quorum.voters=1@" << controller << "\ncontroller.listener.names=CONTROLLER\n"
+        << "listeners=PLAINTEXT://" << at << ",CONTROLLER://" << controller << "\nadvertised.listeners=PLAINTEXT://"
+        << at << "\nlog.dirs=" << folder() << "/data\n"
+        << "offsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n"
+           "transaction.state.log.num.partitions=1\ntransaction.state.log.replication.factor=1\n"
+           "transaction.state.log.min.isr=1\n"
+           "group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=500\n"
+           "broker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n"
+           "auto.create.topics.enable=false\ncontrolled.shutdown.enable=false\n"
+           "log.cleaner.threads=1\nlog.cleaner.dedupe.buffer.size=2097152\nlog.retention.check.interval.ms=3600000\n"
+           "num.network.threads=1\nnum.io.threads=2\nbackground.threads=2\n"
+        << settings_;
     const std::string log = folder() + "/log4j.properties";
     std::ofstream(log) << "log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n"
                           "log4j.appender.out.layout=org.apache.log4j.PatternLayout\n"
                           "log4j.appender.out.layout.ConversionPattern=%d %p %c{1}: %m%n\n";
-    const std::string run = java() +
-                            " -Xms64m -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j.configuration=file:" + log + " -cp '" + jars() + "/*' ";
+    const std::string run =
+        java() + " -Xms64m -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j.configuration=file:" + log +
+        " -cp '" + jars() + "/*' ";
     // It goes with the test's process, however that ends.
-    return {"/usr/bin/setpriv", "--pdeathsig", "KILL", "/bin/sh", "-c",
-            "test -e " + folder() + "/data/meta.properties || " + run + "kafka.tools.StorageTool format -t dXRwLXRlc3RzLWthZmthAA -c " + settings +
-                "; exec " + run + "kafka.Kafka " + settings};
+    return {"/usr/bin/setpriv",
+            "--pdeathsig",
+            "KILL",
+            "/bin/sh",
+            "-c",
+            "test -e " + folder() + "/data/meta.properties || " + run +
+                "kafka.tools.StorageTool format -t dXRwLXRlc3RzLWthZmthAA -c " + settings + "; exec " + run +
+                "kafka.Kafka " + settings};
   }
   bool answers() const override {
     const int fd = connect();

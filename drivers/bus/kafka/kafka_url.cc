@@ -10,7 +10,9 @@ namespace {
 constexpr const char* kForm = "write kafka://[user:password@]host[:port][,host2[:port]...][?name=value&...]";
 constexpr const char* kPort = "9092";
 
-tl::unexpected<Error> refuse(const std::string& what) { return fail(Code::kInvalidArgument, "the bus URL " + what + "; " + kForm); }
+tl::unexpected<Error> refuse(const std::string& what) {
+  return fail(Code::kInvalidArgument, "the bus URL " + what + "; " + kForm);
+}
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -29,7 +31,8 @@ Result<std::string> decode(std::string_view text) {
     const int high = i + 1 < text.size() ? hex_digit(text[i + 1]) : -1;
     const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
     if (high < 0 || low < 0) {
-      return fail(Code::kInvalidArgument, "the bus URL has a % without two hexadecimal digits; write %25 for a % itself");
+      return fail(Code::kInvalidArgument,
+                  "the bus URL has a % without two hexadecimal digits; write %25 for a % itself");
     }
     out += static_cast<char>(high * 16 + low);
     i += 2;
@@ -62,7 +65,8 @@ Result<std::string> read_server(std::string_view text) {
   if (host.empty() || host == "[]") return refuse("names no host");
   if (rest.empty()) return host + ":" + kPort;
   int port = 0;
-  if (rest[0] != ':' || !read_whole(rest.substr(1), port) || port < 1 || port > 65535) return refuse("has a port that is no number from 1 to 65535");
+  if (rest[0] != ':' || !read_whole(rest.substr(1), port) || port < 1 || port > 65535)
+    return refuse("has a port that is no number from 1 to 65535");
   return host + ":" + std::to_string(port);
 }
 
@@ -84,7 +88,9 @@ Status take_option(KafkaBusOptions& options, const std::string& name, std::strin
   } else if (name.find('.') != std::string::npos) {
     options.properties[name] = std::move(value);
   } else {
-    return refuse("has the option \"" + name + "\"; known are security, mechanism, prefix, replication and librdkafka's properties, which have a dot");
+    return refuse(
+        "has the option \"" + name +
+        "\"; known are security, mechanism, prefix, replication and librdkafka's properties, which have a dot");
   }
   return {};
 }

@@ -10,8 +10,8 @@ constexpr std::string_view kMark = "utp1";
 }  // namespace
 
 std::string Note::write() const {
-  return std::string(kMark) + " " + std::to_string(trimmed) + " " + std::to_string(reported) + " " + std::to_string(acknowledged_time.ns) +
-         (open ? " 1 " : " 0 ") + passes.write();
+  return std::string(kMark) + " " + std::to_string(trimmed) + " " + std::to_string(reported) + " " +
+         std::to_string(acknowledged_time.ns) + (open ? " 1 " : " 0 ") + passes.write();
 }
 
 Note Note::read(std::string_view text) {

@@ -14,15 +14,16 @@ constexpr std::size_t kMoreMax = 50;  // messages of a partition that are looked
 Result<std::unique_ptr<Peek>> Peek::open(const KafkaBusOptions& options) {
   std::unique_ptr<Peek> peek(new Peek(options));
   // The group's name is asked for by librdkafka; nothing joins it and nothing is committed.
-  UTP_TRY(peek->client_, new_client(RD_KAFKA_CONSUMER, options,
-                                    {{"group.id", options.prefix + "utp.look"},
-                                     {"enable.auto.commit", "false"},
-                                     {"enable.partition.eof", "true"},
-                                     {"auto.offset.reset", "earliest"},
-                                     {"queued.min.messages", "100000"},  // where so many wait, librdkafka looks again after a second
-                                     {"fetch.wait.max.ms", "10"},
-                                     {"fetch.error.backoff.ms", "50"},
-                                     {"fetch.message.max.bytes", "65536"}}));
+  UTP_TRY(peek->client_,
+          new_client(RD_KAFKA_CONSUMER, options,
+                     {{"group.id", options.prefix + "utp.look"},
+                      {"enable.auto.commit", "false"},
+                      {"enable.partition.eof", "true"},
+                      {"auto.offset.reset", "earliest"},
+                      {"queued.min.messages", "100000"},  // where so many wait, librdkafka looks again after a second
+                      {"fetch.wait.max.ms", "10"},
+                      {"fetch.error.backoff.ms", "50"},
+                      {"fetch.message.max.bytes", "65536"}}));
   peek->queue_.reset(rd_kafka_queue_get_consumer(peek->client_.get()));
   return peek;
 }
@@ -42,7 +43,8 @@ Status Peek::read(const PerPartition<std::int64_t>& from,
     waiting.insert(partition);
   }
   std::lock_guard lock(mutex_);
-  if (const auto error = rd_kafka_assign(client_.get(), list.get())) return fail_with(options_, "reading messages", error);
+  if (const auto error = rd_kafka_assign(client_.get(), list.get()))
+    return fail_with(options_, "reading messages", error);
   const std::int64_t deadline = steady_ns() + options_.answer_timeout_ns;
   Status status;
   while (!waiting.empty()) {
@@ -52,7 +54,8 @@ Status Peek::read(const PerPartition<std::int64_t>& from,
       break;
     }
     if (rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_ERROR) {
-      const std::unique_ptr<rd_kafka_topic_partition_t, Free<rd_kafka_topic_partition_destroy>> part(rd_kafka_event_topic_partition(event.get()));
+      const std::unique_ptr<rd_kafka_topic_partition_t, Free<rd_kafka_topic_partition_destroy>> part(
+          rd_kafka_event_topic_partition(event.get()));
       if (!part) continue;
       const Partition partition{part->topic, static_cast<std::uint32_t>(part->partition)};
       if (waiting.erase(partition) > 0 && rd_kafka_event_error(event.get()) == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
@@ -60,7 +63,8 @@ Status Peek::read(const PerPartition<std::int64_t>& from,
       }
       continue;
     }
-    const rd_kafka_message_t* record = rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_FETCH ? rd_kafka_event_message_next(event.get()) : nullptr;
+    const rd_kafka_message_t* record =
+        rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_FETCH ? rd_kafka_event_message_next(event.get()) : nullptr;
     if (record == nullptr || record->err) continue;
     const Partition partition{rd_kafka_topic_name(record->rkt), static_cast<std::uint32_t>(record->partition)};
     if (from.contains(partition) && take(partition, record->offset, record)) waiting.erase(partition);
@@ -69,7 +73,8 @@ Status Peek::read(const PerPartition<std::int64_t>& from,
   for (std::size_t i = 0; i < kMoreMax * from.size() && status; ++i) {
     const Event event(rd_kafka_queue_poll(queue_.get(), 0));
     if (!event) break;
-    const rd_kafka_message_t* record = rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_FETCH ? rd_kafka_event_message_next(event.get()) : nullptr;
+    const rd_kafka_message_t* record =
+        rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_FETCH ? rd_kafka_event_message_next(event.get()) : nullptr;
     if (record == nullptr || record->err) continue;
     const Partition partition{rd_kafka_topic_name(record->rkt), static_cast<std::uint32_t>(record->partition)};
     if (from.contains(partition)) (void)take(partition, record->offset, record);

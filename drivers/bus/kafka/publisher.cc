@@ -49,8 +49,9 @@ Status KafkaPublisher::check(std::span<const OutMessage> messages) const {
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
     const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) + ": its " + std::string(what) +
-                                              " has " + std::to_string(size) + " bytes, at most " + std::to_string(max) + " are allowed");
+      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) +
+                                              ": its " + std::string(what) + " has " + std::to_string(size) +
+                                              " bytes, at most " + std::to_string(max) + " are allowed");
     };
     if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
     if (message.key.size() > kKafkaBusKeyBytesMax) return refuse("key", message.key.size(), kKafkaBusKeyBytesMax);
@@ -82,15 +83,16 @@ void KafkaPublisher::delivered(rd_kafka_t*, const rd_kafka_message_t* record, vo
 Status KafkaPublisher::connect() {
   if (client_) return {};
   // Messages do not run out of time one by one: a round that takes too long is given up whole, with the producer.
-  UTP_TRY(client_, new_client(RD_KAFKA_PRODUCER, server_->options(),
-                              {{"enable.idempotence", "true"},
-                               {"enable.gapless.guarantee", "true"},
-                               {"acks", "all"},
-                               {"message.timeout.ms", "0"},
-                               {"linger.ms", "0"},
-                               {"queue.buffering.max.messages", std::to_string(2 * kRoundMessages)},
-                               {"queue.buffering.max.kbytes", std::to_string(4 * kRoundBytes / 1024)}},
-                              [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_dr_msg_cb(conf, delivered); }, this));
+  UTP_TRY(client_, new_client(
+                       RD_KAFKA_PRODUCER, server_->options(),
+                       {{"enable.idempotence", "true"},
+                        {"enable.gapless.guarantee", "true"},
+                        {"acks", "all"},
+                        {"message.timeout.ms", "0"},
+                        {"linger.ms", "0"},
+                        {"queue.buffering.max.messages", std::to_string(2 * kRoundMessages)},
+                        {"queue.buffering.max.kbytes", std::to_string(4 * kRoundBytes / 1024)}},
+                       [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_dr_msg_cb(conf, delivered); }, this));
   return {};
 }
 
@@ -120,11 +122,13 @@ Result<KafkaPublisher::Topic*> KafkaPublisher::topic_of(std::string_view name) {
     TopicOptions options = server_->options().default_topic;
     options.partitions = topic->record.partitions;
     UTP_TRY(topic->record, server_->create_topic(name, options, false));
-    if (topic->record.made || topic->record.partitions != topic->lanes.size()) topic->lanes.assign(topic->record.partitions, Lane());
+    if (topic->record.made || topic->record.partitions != topic->lanes.size())
+      topic->lanes.assign(topic->record.partitions, Lane());
   }
   topic->was_used = true;
   topic->handle = rd_kafka_topic_new(client_.get(), topic->record.name.c_str(), nullptr);
-  if (topic->handle == nullptr) return fail_with(server_->options(), "topic " + topic->record.topic, rd_kafka_last_error());
+  if (topic->handle == nullptr)
+    return fail_with(server_->options(), "topic " + topic->record.topic, rd_kafka_last_error());
   return topic;
 }
 
@@ -137,9 +141,11 @@ void KafkaPublisher::warn_of_durability(const TopicRecord& record) {
     return found == own.end() ? std::string() : found->second;
   };
   if (!server_->is_first_warning(record.name)) return;
-  if (value("flush.messages") == "1" || (!value("min.insync.replicas").empty() && value("min.insync.replicas") != "1")) return;
+  if (value("flush.messages") == "1" || (!value("min.insync.replicas").empty() && value("min.insync.replicas") != "1"))
+    return;
   log::warn(
-      "durability commit is asked for, and this topic is kept neither by several brokers nor on the disk before the answer; set "
+      "durability commit is asked for, and this topic is kept neither by several brokers nor on the disk before the "
+      "answer; set "
       "min.insync.replicas to 2 with 3 replicas, or flush.messages to 1",
       {{"topic", record.topic}, {"cluster", server_->options().servers}});
 }
@@ -152,10 +158,12 @@ rd_kafka_resp_err_t KafkaPublisher::produce(Topic& topic, const OutMessage& mess
   rd_kafka_headers_t* headers = rd_kafka_headers_copy(topic.headers);
   const std::string ns = std::to_string(time.ns);
   rd_kafka_header_add(headers, kTimeHeader, -1, ns.data(), static_cast<ssize_t>(ns.size()));
-  const auto error = rd_kafka_producev(
-      client_.get(), RD_KAFKA_V_RKT(topic.handle), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-      RD_KAFKA_V_KEY(message.key.data(), message.key.size()), RD_KAFKA_V_VALUE(const_cast<char*>(message.value.data()), message.value.size()),
-      RD_KAFKA_V_TIMESTAMP(time.ns / 1'000'000), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(&topic), RD_KAFKA_V_END);
+  const auto error = rd_kafka_producev(client_.get(), RD_KAFKA_V_RKT(topic.handle), RD_KAFKA_V_PARTITION(partition),
+                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                       RD_KAFKA_V_KEY(message.key.data(), message.key.size()),
+                                       RD_KAFKA_V_VALUE(const_cast<char*>(message.value.data()), message.value.size()),
+                                       RD_KAFKA_V_TIMESTAMP(time.ns / 1'000'000), RD_KAFKA_V_HEADERS(headers),
+                                       RD_KAFKA_V_OPAQUE(&topic), RD_KAFKA_V_END);
   if (error) rd_kafka_headers_destroy(headers);
   return error;
 }
@@ -229,8 +237,8 @@ Status KafkaPublisher::write_losses() {
   return {};
 }
 
-// Kafka has no command that makes it write its files: what is published is as safe as it will be. What a restart of a broker
-// took is noticed here, before the next message.
+// Kafka has no command that makes it write its files: what is published is as safe as it will be. What a restart of a
+// broker took is noticed here, before the next message.
 Status KafkaPublisher::sync() {
   std::vector<Partition> partitions;
   for (auto& [name, topic] : topics_) {

@@ -11,13 +11,14 @@ namespace utp::kafka_bus {
 
 class KafkaPublisher final : public Publisher {
  public:
-  KafkaPublisher(std::shared_ptr<Server> server, PublisherOptions options) : server_(std::move(server)), options_(options) {}
+  KafkaPublisher(std::shared_ptr<Server> server, PublisherOptions options)
+      : server_(std::move(server)), options_(options) {}
   ~KafkaPublisher() override;
   Status publish(std::span<const OutMessage> messages) override;
   Status sync() override;
 
  private:
-  struct Lane {  // one partition
+  struct Lane {                   // one partition
     std::int64_t confirmed = -1;  // offset of the newest message that the cluster has confirmed to this publisher
     std::int64_t lost_from = -1;  // a loss that is not written down yet
     std::int64_t lost_to = -1;

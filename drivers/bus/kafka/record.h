@@ -30,7 +30,9 @@ inline Timestamp time_of(const rd_kafka_message_t& record) {
   return {rd_kafka_message_timestamp(&record, nullptr) * 1'000'000};  // another program's
 }
 
-inline std::uint64_t bytes_of(const rd_kafka_message_t& record) { return record.len + record.key_len + kRecordOverhead; }
+inline std::uint64_t bytes_of(const rd_kafka_message_t& record) {
+  return record.len + record.key_len + kRecordOverhead;
+}
 
 // Positions count from 1: a position is the number of messages the partition had with this one, and what Kafka commits.
 inline std::uint64_t position_of(std::int64_t offset) { return static_cast<std::uint64_t>(offset) + 1; }

@@ -29,7 +29,8 @@ Settings retention_settings(const TopicOptions& options, std::uint64_t retention
           {"retention.ms", std::to_string(age_ms)},
           {"retention.bytes", std::to_string(bytes)},
           {"segment.bytes", std::to_string(std::clamp(bytes / 8, kSegmentMin, kSegmentMax))},
-          {"segment.ms", std::to_string(age_ms < 0 ? kSegmentMaxMs : std::clamp(age_ms / 8, kSegmentMinMs, kSegmentMaxMs))}};
+          {"segment.ms",
+           std::to_string(age_ms < 0 ? kSegmentMaxMs : std::clamp(age_ms / 8, kSegmentMinMs, kSegmentMaxMs))}};
 }
 
 std::int64_t number(std::string_view text) {
@@ -40,7 +41,8 @@ std::int64_t number(std::string_view text) {
 
 void listen_for_refusal(rd_kafka_conf_t* conf) {
   rd_kafka_conf_set_error_cb(conf, [](rd_kafka_t*, int error, const char*, void* refused) {
-    if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION || error == RD_KAFKA_RESP_ERR__SSL) static_cast<std::atomic<int>*>(refused)->store(error);
+    if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION || error == RD_KAFKA_RESP_ERR__SSL)
+      static_cast<std::atomic<int>*>(refused)->store(error);
   });
 }
 
@@ -58,19 +60,23 @@ Status Server::connect() {
       return {};
     }
     rd_kafka_poll(client_.get(), 0);
-    if (const int refused = refused_.load()) return fail_with(options_, "the connection is refused", static_cast<rd_kafka_resp_err_t>(refused));
+    if (const int refused = refused_.load())
+      return fail_with(options_, "the connection is refused", static_cast<rd_kafka_resp_err_t>(refused));
     if (steady_ns() >= deadline) return fail_with(options_, "no broker answers", error);
   }
 }
 
 Result<std::shared_ptr<Server>> Server::open(const KafkaBusOptions& options) {
   constexpr std::size_t kPrefixMax = 40;
-  const bool good = options.prefix.size() <= kPrefixMax && std::all_of(options.prefix.begin(), options.prefix.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-  });
+  const bool good =
+      options.prefix.size() <= kPrefixMax && std::all_of(options.prefix.begin(), options.prefix.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+               c == '-';
+      });
   if (!good) {
-    return fail(Code::kInvalidArgument, place(options) + ": the prefix \"" + options.prefix + "\" is not one; give at most " +
-                                            std::to_string(kPrefixMax) + " letters, digits, '.', '_' or '-'");
+    return fail(Code::kInvalidArgument, place(options) + ": the prefix \"" + options.prefix +
+                                            "\" is not one; give at most " + std::to_string(kPrefixMax) +
+                                            " letters, digits, '.', '_' or '-'");
   }
   std::shared_ptr<Server> server(new Server(options));
   UTP_TRY(server->client_, new_client(RD_KAFKA_PRODUCER, options, {}, listen_for_refusal, &server->refused_));
@@ -102,7 +108,8 @@ Result<TopicRecord> Server::create_topic(std::string_view topic, const TopicOpti
                                             " partitions; give 1 to " + std::to_string(options_.partitions_max));
   }
   TopicRecord record{std::string(topic), name_of(topic), 0, false};
-  const Settings settings = retention_settings(options, options.retention_bytes != 0 ? options.retention_bytes : options_.retention_bytes);
+  const Settings settings =
+      retention_settings(options, options.retention_bytes != 0 ? options.retention_bytes : options_.retention_bytes);
   // A topic that was made is known everywhere a moment later.
   const std::int64_t deadline = steady_ns() + options_.answer_timeout_ns;
   for (bool tried = false;; tried = true) {
@@ -118,7 +125,8 @@ Result<TopicRecord> Server::create_topic(std::string_view topic, const TopicOpti
     } else if (steady_ns() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     } else {
-      return fail_with(options_, "topic " + record.topic + " was made and cannot be seen", RD_KAFKA_RESP_ERR__TIMED_OUT);
+      return fail_with(options_, "topic " + record.topic + " was made and cannot be seen",
+                       RD_KAFKA_RESP_ERR__TIMED_OUT);
     }
   }
   if (!change || record.made) return record;
@@ -138,7 +146,8 @@ Result<PerPartition<Watermarks>> Server::watermarks(const std::vector<Partition>
   UTP_TRY(const auto high, admin_->offsets(partitions, Admin::kEnd));
   PerPartition<Watermarks> all;
   for (const auto& [partition, offset] : low) {
-    if (const auto end = high.find(partition); end != high.end()) all[partition] = {offset, std::max(offset, end->second)};
+    if (const auto end = high.find(partition); end != high.end())
+      all[partition] = {offset, std::max(offset, end->second)};
   }
   return all;
 }
@@ -157,7 +166,8 @@ Result<PerPartition<std::int64_t>> Server::places(const std::vector<Partition>& 
   return ends;
 }
 
-Result<PerPartition<std::map<std::int64_t, Timestamp>>> Server::times(const PerPartition<std::set<std::int64_t>>& at) const {
+Result<PerPartition<std::map<std::int64_t, Timestamp>>> Server::times(
+    const PerPartition<std::set<std::int64_t>>& at) const {
   PerPartition<std::map<std::int64_t, Timestamp>> times;
   PerPartition<std::set<std::int64_t>> left = at;
   while (!left.empty()) {  // one message of each partition at a time
@@ -184,8 +194,9 @@ Result<PerPartition<std::uint64_t>> Server::bytes(const PerPartition<Watermarks>
     for (const auto& [partition, marks] : watermarks) {
       if (marks.high <= marks.low) continue;
       const auto known = sizes_.find(partition);
-      const bool same = known != sizes_.end() && marks.high >= known->second.at.high &&
-                        (marks.high - known->second.at.high + marks.low - known->second.at.low) * kChanged <= marks.high - marks.low;
+      const bool same =
+          known != sizes_.end() && marks.high >= known->second.at.high &&
+          (marks.high - known->second.at.high + marks.low - known->second.at.low) * kChanged <= marks.high - marks.low;
       if (!same) due[partition] = marks;
     }
   }
@@ -195,7 +206,8 @@ Result<PerPartition<std::uint64_t>> Server::bytes(const PerPartition<Watermarks>
   for (std::int64_t i = 0; i < kLooks && !due.empty(); ++i) {
     PerPartition<std::int64_t> at;
     for (const auto& [partition, marks] : due) {
-      if (i == 0 || marks.high - marks.low >= kLooks) at[partition] = marks.low + (marks.high - marks.low - 1) * i / (kLooks - 1);
+      if (i == 0 || marks.high - marks.low >= kLooks)
+        at[partition] = marks.low + (marks.high - marks.low - 1) * i / (kLooks - 1);
     }
     UTP_TRY(const auto peeked, peek_->look(at));
     for (const auto& [partition, one] : peeked) {
@@ -208,7 +220,8 @@ Result<PerPartition<std::uint64_t>> Server::bytes(const PerPartition<Watermarks>
   PerPartition<std::uint64_t> bytes;
   for (const auto& [partition, marks] : watermarks) {
     const auto known = sizes_.find(partition);
-    bytes[partition] = known == sizes_.end() ? 0 : known->second.average * static_cast<std::uint64_t>(marks.high - marks.low);
+    bytes[partition] =
+        known == sizes_.end() ? 0 : known->second.average * static_cast<std::uint64_t>(marks.high - marks.low);
   }
   return bytes;
 }
@@ -299,7 +312,9 @@ Status Server::record_lost(const Partition& partition, std::int64_t from, std::i
   }
   if (fresh == 0) return {};
   log::error("messages that the cluster had confirmed are gone: it lost power, or its topic was removed",
-             {{"topic", partition.first}, {"partition", std::to_string(partition.second)}, {"messages", std::to_string(fresh)}});
+             {{"topic", partition.first},
+              {"partition", std::to_string(partition.second)},
+              {"messages", std::to_string(fresh)}});
   const std::string note = std::to_string(from) + " " + std::to_string(to) + " " + std::to_string(now);
   UTP_CHECK(admin_->commit(group, {{partition, {count + fresh, note}}}));
   return {};

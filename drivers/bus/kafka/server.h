@@ -58,7 +58,8 @@ class Server {
   Result<PerPartition<std::map<std::int64_t, Timestamp>>> times(const PerPartition<std::set<std::int64_t>>& at) const;
   Status trim(const std::vector<TopicRecord>& topics) const;
 
-  // Messages of [from, to) were confirmed to a publisher, and are not there. Each is counted once, however many report it.
+  // Messages of [from, to) were confirmed to a publisher, and are not there. Each is counted once, however many report
+  // it.
   Status record_lost(const Partition& partition, std::int64_t from, std::int64_t to) const;
   Result<PerPartition<std::uint64_t>> lost() const;
   // Of this topic, by this bus.

@@ -12,7 +12,8 @@ namespace utp::kafka_bus {
 namespace {
 
 constexpr std::int64_t kLookNs = 1'000'000'000;  // how often a subscription looks for new topics
-// Messages that waited here for longer may have been removed from the cluster meanwhile: looked up before they are given out.
+// Messages that waited here for longer may have been removed from the cluster meanwhile: looked up before they are
+// given out.
 constexpr std::int64_t kFreshNs = 50'000'000;
 constexpr std::int64_t kLowLookNs = 20'000'000;
 constexpr std::size_t kFetchedMax = 20'000;
@@ -25,7 +26,8 @@ constexpr std::int64_t kLeaseMinNs = 3'000'000'000;
 
 }  // namespace
 
-Result<std::unique_ptr<Subscription>> KafkaSubscription::open(std::shared_ptr<Server> server, SubscriptionOptions options) {
+Result<std::unique_ptr<Subscription>> KafkaSubscription::open(std::shared_ptr<Server> server,
+                                                              SubscriptionOptions options) {
   UTP_CHECK(prepare(options));
   std::unique_ptr<KafkaSubscription> subscription(new KafkaSubscription(std::move(server), std::move(options)));
   UTP_CHECK(subscription->connect());
@@ -40,22 +42,24 @@ Status KafkaSubscription::connect() {
   lease_ns_ = std::max({options_.lease_ns, server_->lease_min_ns(), kLeaseMinNs});
   const std::int64_t lease_ms = std::min((lease_ns_ + kMsNs - 1) / kMsNs, kPollMaxMs);
   const std::int64_t session_ms = std::min(lease_ms, kSessionMaxMs);
-  UTP_TRY(client_, new_client(RD_KAFKA_CONSUMER, options,
-                              {{"client.id", options_.member},
-                               {"group.id", in_group() ? server_->group_name(options_.group) : options.prefix + "utp.look"},
-                               {"partition.assignment.strategy", "roundrobin"},
-                               {"session.timeout.ms", std::to_string(session_ms)},
-                               {"max.poll.interval.ms", std::to_string(lease_ms)},
-                               {"heartbeat.interval.ms", std::to_string(kHeartbeatNs / kMsNs)},
-                               {"enable.auto.commit", "false"},
-                               {"enable.auto.offset.store", "false"},
-                               {"auto.offset.reset", "error"},
-                               {"allow.auto.create.topics", "false"},
-                               {"queued.max.messages.kbytes", "65536"},  // where so much waits, librdkafka fetches again after a second
-                               {"queued.min.messages", "100000"},
-                               {"fetch.wait.max.ms", "100"},
-                               {"fetch.error.backoff.ms", "50"}},
-                              [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE); }));
+  UTP_TRY(client_,
+          new_client(
+              RD_KAFKA_CONSUMER, options,
+              {{"client.id", options_.member},
+               {"group.id", in_group() ? server_->group_name(options_.group) : options.prefix + "utp.look"},
+               {"partition.assignment.strategy", "roundrobin"},
+               {"session.timeout.ms", std::to_string(session_ms)},
+               {"max.poll.interval.ms", std::to_string(lease_ms)},
+               {"heartbeat.interval.ms", std::to_string(kHeartbeatNs / kMsNs)},
+               {"enable.auto.commit", "false"},
+               {"enable.auto.offset.store", "false"},
+               {"auto.offset.reset", "error"},
+               {"allow.auto.create.topics", "false"},
+               {"queued.max.messages.kbytes", "65536"},  // where so much waits, librdkafka fetches again after a second
+               {"queued.min.messages", "100000"},
+               {"fetch.wait.max.ms", "100"},
+               {"fetch.error.backoff.ms", "50"}},
+              [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE); }));
   queue_.reset(rd_kafka_queue_get_consumer(client_.get()));
   return {};
 }
@@ -76,7 +80,8 @@ void KafkaSubscription::interrupt() {
 }
 
 bool KafkaSubscription::wants(const std::string& topic) const {
-  return std::any_of(options_.patterns.begin(), options_.patterns.end(), [&](const auto& pattern) { return topic_matches(pattern, topic); });
+  return std::any_of(options_.patterns.begin(), options_.patterns.end(),
+                     [&](const auto& pattern) { return topic_matches(pattern, topic); });
 }
 
 KafkaSubscription::Cursor& KafkaSubscription::cursor_of(const Partition& partition) {
@@ -129,7 +134,8 @@ Status KafkaSubscription::read_alone(const std::vector<TopicRecord>& found, bool
   const List list = new_list(places.size());
   for (const auto& [partition, offset] : places) add(list, partition.first, partition.second, offset);
   if (const RdError error{rd_kafka_incremental_assign(client_.get(), list.get())}) {
-    return fail_with(server_->options(), "reading topics", rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()));
+    return fail_with(server_->options(), "reading topics", rd_kafka_error_code(error.get()),
+                     rd_kafka_error_string(error.get()));
   }
   for (const auto& [partition, offset] : places) {
     Cursor& cursor = cursor_of(partition);
@@ -143,8 +149,10 @@ Status KafkaSubscription::subscribe_to(const std::vector<TopicRecord>& found) {
   for (const TopicRecord& record : found) names.insert(record.name);
   if (names == subscribed_) return {};
   const List list = new_list(names.size());
-  for (const std::string& name : names) rd_kafka_topic_partition_list_add(list.get(), name.c_str(), RD_KAFKA_PARTITION_UA);
-  const auto error = names.empty() ? rd_kafka_unsubscribe(client_.get()) : rd_kafka_subscribe(client_.get(), list.get());
+  for (const std::string& name : names)
+    rd_kafka_topic_partition_list_add(list.get(), name.c_str(), RD_KAFKA_PARTITION_UA);
+  const auto error =
+      names.empty() ? rd_kafka_unsubscribe(client_.get()) : rd_kafka_subscribe(client_.get(), list.get());
   if (error) return fail_with(server_->options(), "subscribing group " + options_.group, error);
   subscribed_ = std::move(names);
   return {};
@@ -178,11 +186,8 @@ void KafkaSubscription::take(Event event) {
       if (!record->err && reads(*cursor)) fetched_.push_back({cursor, std::move(event), record});
       return;
     }
-    case RD_KAFKA_EVENT_ERROR:
-      take_error(event.get());
-      return;
-    default:
-      return;
+    case RD_KAFKA_EVENT_ERROR: take_error(event.get()); return;
+    default: return;
   }
 }
 
@@ -191,13 +196,16 @@ void KafkaSubscription::take_error(const rd_kafka_event_t* event) {
   const char* reason = rd_kafka_event_error_string(const_cast<rd_kafka_event_t*>(event));
   const std::unique_ptr<rd_kafka_topic_partition_t, Free<rd_kafka_topic_partition_destroy>> part(
       rd_kafka_event_topic_partition(const_cast<rd_kafka_event_t*>(event)));
-  if (error == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED) return;  // the lease is over: a rebalance tells of which partitions
+  if (error == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
+    return;  // the lease is over: a rebalance tells of which partitions
   if (error == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && part) {
     const auto found = cursors_.find({part->topic, static_cast<std::uint32_t>(part->partition)});
     if (found != cursors_.end()) found->second->astray = found->second->stopped = true;
     return;
   }
-  log::warn("kafka subscription", {{"member", options_.member}, {"topic", part ? part->topic : ""}, {"reason", reason != nullptr ? reason : ""}});
+  log::warn(
+      "kafka subscription",
+      {{"member", options_.member}, {"topic", part ? part->topic : ""}, {"reason", reason != nullptr ? reason : ""}});
 }
 
 // All that is here already; this also tells the group that this member lives.
@@ -209,119 +217,13 @@ void KafkaSubscription::take_all() {
   } while (fetched_.size() < kFetchedMax);
 }
 
-// ---- what was removed or lost ----
-
-// Everything before `low` was removed: what was not delivered of it is lost to this reader.
-void KafkaSubscription::note_trimmed(Cursor& cursor, std::uint64_t low) {
-  cursor.low = std::max(cursor.low, low);
-  if (!in_group()) {
-    if (cursor.low <= cursor.next) return;
-    cursor.lost += cursor.low - cursor.next;
-    cursor.next = cursor.low;
-    return;
-  }
-  if (cursor.low <= cursor.acknowledged) return;
-  // What was delivered and not acknowledged counts too, as it cannot be delivered again.
-  cursor.note.trimmed += cursor.low - cursor.acknowledged;
-  cursor.acknowledged = cursor.low;
-  cursor.next = std::max(cursor.next, cursor.low);
-  cursor.note.passes.prune(cursor.acknowledged);
-  cursor.is_note_due = true;
-}
-
-Status KafkaSubscription::look_for_trimmed(const std::vector<Cursor*>& cursors) {
-  std::vector<Partition> partitions;
-  for (const Cursor* cursor : cursors) partitions.push_back(cursor->partition);
-  UTP_TRY(const auto lows, server_->admin().offsets(partitions, Admin::kBegin));
-  for (Cursor* cursor : cursors) {
-    if (const auto found = lows.find(cursor->partition); found != lows.end() && found->second > 0) {
-      note_trimmed(*cursor, static_cast<std::uint64_t>(found->second));
-    }
-  }
-  return {};
-}
-
-// The log ends before what this cursor had: goes on at `place`, with what was published since.
-void KafkaSubscription::find_place(Cursor& cursor, const Watermarks& marks, std::int64_t place) {
-  log::error("a topic ends before what was read of it: it was removed and made again, or its broker lost power; reading goes on with the "
-             "messages published since",
-             {{"topic", cursor.topic}, {"partition", std::to_string(cursor.partition.second)}, {"read", std::to_string(cursor.next)},
-              {"end", std::to_string(marks.high)}, {"reading_from", std::to_string(place)}});
-  cursor.next = cursor.delivered = cursor.acknowledged = static_cast<std::uint64_t>(place);
-  cursor.start = std::min(cursor.start, cursor.next);
-  cursor.low = static_cast<std::uint64_t>(marks.low);
-  cursor.note.passes = {};
-  cursor.times.clear();
-  cursor.is_note_due = true;
-}
-
-// Fetching goes on with what each cursor delivers next: after rewind(), or because its place is not in the log, where the
-// oldest messages were removed, or the newest lost.
-Status KafkaSubscription::bring_back() {
-  std::vector<Cursor*> astray;
-  std::vector<Partition> partitions;
-  for (auto& [partition, cursor] : cursors_) {
-    if (!cursor->astray || (in_group() && !cursor->held)) continue;
-    drop_fetched(*cursor);
-    astray.push_back(cursor.get());
-    partitions.push_back(partition);
-  }
-  if (astray.empty()) return {};
-  UTP_TRY(const auto marks, server_->watermarks(partitions));
-  std::vector<Cursor*> placed;
-  for (Cursor* cursor : astray) {
-    const auto found = marks.find(cursor->partition);
-    if (found == marks.end()) continue;
-    if (cursor->next > static_cast<std::uint64_t>(found->second.high)) {
-      const Timestamp last = cursor->delivered_time.ns != 0 ? cursor->delivered_time : cursor->note.acknowledged_time;
-      UTP_TRY(const auto places, server_->places({cursor->partition}, {Start::Kind::kTime, last + 1}));
-      if (places.empty()) continue;
-      find_place(*cursor, found->second, places.begin()->second);
-    }
-    note_trimmed(*cursor, static_cast<std::uint64_t>(found->second.low));
-    placed.push_back(cursor);
-  }
-  if (placed.empty()) return {};
-  const bool is_any_stopped = std::any_of(placed.begin(), placed.end(), [](const Cursor* cursor) { return cursor->stopped; });
-  return is_any_stopped ? assign_anew() : seek(placed);
-}
-
-Status KafkaSubscription::seek(const std::vector<Cursor*>& cursors) {
-  const List list = new_list(cursors.size());
-  for (const Cursor* cursor : cursors) add(list, cursor->partition.first, cursor->partition.second, static_cast<std::int64_t>(cursor->next));
-  if (const RdError error{rd_kafka_seek_partitions(client_.get(), list.get(), answer_ms())}) {
-    return fail_with(server_->options(), "reading again", rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()));
-  }
-  for (const auto& part : parts(list.get())) {
-    Cursor& cursor = *cursors_.at({part.topic, static_cast<std::uint32_t>(part.partition)});
-    cursor.astray = part.err != RD_KAFKA_RESP_ERR_NO_ERROR;
-    // A partition that was assigned just now is not being read yet.
-    if (part.err && part.err != RD_KAFKA_RESP_ERR__STATE) return fail_with(server_->options(), "reading again " + cursor.topic, part.err);
-  }
-  return {};
-}
-
-// All partitions of this subscription, each with what it delivers next.
-Status KafkaSubscription::assign_anew() {
-  if (revoked_ || assigned_) return {};  // the group deals them anew
-  const List list = new_list();
-  for (auto& [partition, cursor] : cursors_) {
-    if (in_group() && !cursor->held) continue;
-    drop_fetched(*cursor);
-    cursor->astray = cursor->stopped = false;
-    add(list, partition.first, partition.second, static_cast<std::int64_t>(cursor->next));
-  }
-  last_topic_ = nullptr;
-  if (const auto error = rd_kafka_assign(client_.get(), list.get())) return fail_with(server_->options(), "reading again", error);
-  return {};
-}
-
 // ---- giving out ----
 
 bool KafkaSubscription::is_look_due() const {
   if (fetched_.empty() || steady_ns() - low_looked_at_ns_ < kLowLookNs) return false;
   const Fetched& front = fetched_.front();
-  return time_of(*front.record).ns < SystemClock().now().ns - kFreshNs || position_of(front.record->offset) > front.cursor->next + 1;
+  return time_of(*front.record).ns < SystemClock().now().ns - kFreshNs ||
+         position_of(front.record->offset) > front.cursor->next + 1;
 }
 
 Status KafkaSubscription::deliver(std::size_t messages_max, std::size_t bytes_max) {
@@ -362,7 +264,8 @@ Status KafkaSubscription::deliver(std::size_t messages_max, std::size_t bytes_ma
   return {};
 }
 
-Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_max, std::size_t bytes_max, std::int64_t timeout_ns) {
+Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_max, std::size_t bytes_max,
+                                                           std::int64_t timeout_ns) {
   if (pending_) {
     take_all();
     UTP_CHECK(write_passes());
@@ -373,7 +276,8 @@ Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_
   out_.clear();
   messages_max = std::max<std::size_t>(messages_max, 1);
   const std::int64_t begin = steady_ns();
-  const std::int64_t deadline = timeout_ns > INT64_MAX - begin ? INT64_MAX : begin + std::max<std::int64_t>(timeout_ns, 0);
+  const std::int64_t deadline =
+      timeout_ns > INT64_MAX - begin ? INT64_MAX : begin + std::max<std::int64_t>(timeout_ns, 0);
   for (;;) {
     take_all();
     if (in_group() && steady_ns() >= next_heartbeat_ns_) {
@@ -400,7 +304,8 @@ Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_
     std::int64_t until = std::min(deadline, next_look_ns_);
     if (in_group()) until = std::min(until, next_heartbeat_ns_);
     if (revoked_) until = std::min(until, hand_over_until_ns_);
-    if (std::any_of(cursors_.begin(), cursors_.end(), [](const auto& entry) { return entry.second->astray; })) until = std::min(until, now + kAgainNs);
+    if (std::any_of(cursors_.begin(), cursors_.end(), [](const auto& entry) { return entry.second->astray; }))
+      until = std::min(until, now + kAgainNs);
     // An interrupt that came since take_all() ends this wait at once.
     Event event(rd_kafka_queue_poll(queue_.get(), std::max(millis(until - now), 1)));
     if (event) take(std::move(event));

@@ -17,7 +17,8 @@ class KafkaSubscription final : public Subscription {
   static Result<std::unique_ptr<Subscription>> open(std::shared_ptr<Server> server, SubscriptionOptions options);
   ~KafkaSubscription() override;
 
-  Result<std::span<const InMessage>> poll(std::size_t messages_max, std::size_t bytes_max, std::int64_t timeout_ns) override;
+  Result<std::span<const InMessage>> poll(std::size_t messages_max, std::size_t bytes_max,
+                                          std::int64_t timeout_ns) override;
   Status acknowledge(std::string_view topic, std::uint32_t partition, std::uint64_t position) override;
   Status rewind() override;
   std::vector<LostRange> take_lost() override;
@@ -42,11 +43,12 @@ class KafkaSubscription final : public Subscription {
     bool suspicious = false;    // deliveries are written down first: the owner before may have died of one
     bool is_kept = false;       // given up in order: where nobody else read meanwhile, it goes on as it was
     Note kept_note;
-    std::string told_note;      // at its end
-    bool is_note_due = false;   // the note is not in the cluster as it stands
-    bool stopped = false;       // librdkafka reads it no longer: assigned anew, it does
-    bool astray = false;        // what comes of it is not what is to be delivered next: reading on elsewhere is due
-    std::deque<std::pair<std::uint64_t, Timestamp>> times;  // of positions delivered and not acknowledged, where it changes
+    std::string told_note;     // at its end
+    bool is_note_due = false;  // the note is not in the cluster as it stands
+    bool stopped = false;      // librdkafka reads it no longer: assigned anew, it does
+    bool astray = false;       // what comes of it is not what is to be delivered next: reading on elsewhere is due
+    std::deque<std::pair<std::uint64_t, Timestamp>>
+        times;  // of positions delivered and not acknowledged, where it changes
   };
   struct Fetched {
     Cursor* cursor;
@@ -54,9 +56,12 @@ class KafkaSubscription final : public Subscription {
     const rd_kafka_message_t* record;
   };
 
-  KafkaSubscription(std::shared_ptr<Server> server, SubscriptionOptions options) : server_(std::move(server)), options_(std::move(options)) {}
+  KafkaSubscription(std::shared_ptr<Server> server, SubscriptionOptions options)
+      : server_(std::move(server)), options_(std::move(options)) {}
   bool in_group() const { return !options_.group.empty(); }
-  bool reads(const Cursor& cursor) const { return !cursor.astray && (!in_group() || (cursor.held && !cursor.handing_over)); }
+  bool reads(const Cursor& cursor) const {
+    return !cursor.astray && (!in_group() || (cursor.held && !cursor.handing_over));
+  }
   bool wants(const std::string& topic) const;
   int answer_ms() const { return millis(server_->options().answer_timeout_ns); }
 
@@ -99,19 +104,19 @@ class KafkaSubscription final : public Subscription {
   std::map<Partition, std::unique_ptr<Cursor>> cursors_;
   std::set<std::string> known_at_start_;  // names of topics: a topic that came later is read whole
   std::set<std::string> subscribed_;
-  std::int64_t next_look_ns_ = 0;      // at the topics
+  std::int64_t next_look_ns_ = 0;  // at the topics
   std::int64_t next_heartbeat_ns_ = 0;
   std::int64_t low_looked_at_ns_ = 0;  // at what was removed
   std::int64_t lease_ns_ = 0;
 
-  List assigned_;                      // by the group, and not yet taken
-  List revoked_;                       // by the group, and not yet given up
+  List assigned_;  // by the group, and not yet taken
+  List revoked_;   // by the group, and not yet given up
   std::int64_t hand_over_until_ns_ = 0;
   const rd_kafka_topic_t* last_topic_ = nullptr;  // the cursor of the last record, found without a search
   Cursor* last_cursor_ = nullptr;
 
-  std::deque<Fetched> fetched_;   // from the cluster, not delivered yet
-  std::vector<Fetched> out_;      // what messages_ views
+  std::deque<Fetched> fetched_;  // from the cluster, not delivered yet
+  std::vector<Fetched> out_;     // what messages_ views
   std::vector<InMessage> messages_;
   bool pending_ = false;  // messages_ were taken, and their poll() failed: the next one gives them
 };

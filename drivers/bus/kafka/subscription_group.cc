@@ -27,7 +27,8 @@ bool passes_by(rd_kafka_resp_err_t error) {
 
 }  // namespace
 
-// A new group is put where it starts before anybody joins it: figures show it, and whatever is published from now on is its.
+// A new group is put where it starts before anybody joins it: figures show it, and whatever is published from now on is
+// its.
 Status KafkaSubscription::start_group(const std::vector<TopicRecord>& found) {
   const std::string group = server_->group_name(options_.group);
   UTP_TRY(const auto known, server_->admin().committed(group));
@@ -50,10 +51,12 @@ Status KafkaSubscription::start_group(const std::vector<TopicRecord>& found) {
 // ---- partitions taken and given up ----
 
 // Begins where the group stands, or goes on as this member was.
-void KafkaSubscription::take_over(Cursor& cursor, const rd_kafka_topic_partition_t& part, const PerPartition<std::int64_t>& places) {
+void KafkaSubscription::take_over(Cursor& cursor, const rd_kafka_topic_partition_t& part,
+                                  const PerPartition<std::int64_t>& places) {
   drop_fetched(cursor);
   cursor.low = 0;
-  if (std::exchange(cursor.is_kept, false) && part.offset == static_cast<std::int64_t>(cursor.acknowledged) && note_of(part) == cursor.told_note) {
+  if (std::exchange(cursor.is_kept, false) && part.offset == static_cast<std::int64_t>(cursor.acknowledged) &&
+      note_of(part) == cursor.told_note) {
     cursor.note = cursor.kept_note;
     cursor.note.open = true;
     return;
@@ -85,7 +88,9 @@ Status KafkaSubscription::take_assignment() {
   for (const auto& part : told) {
     if (part.err) return fail_with(server_->options(), "offsets of group " + options_.group, part.err);
     all.emplace_back(part.topic, static_cast<std::uint32_t>(part.partition));
-    if (part.offset < 0) (known_at_start_.contains(part.topic) || options_.start.kind != Start::Kind::kLatest ? fresh : later).push_back(all.back());
+    if (part.offset < 0)
+      (known_at_start_.contains(part.topic) || options_.start.kind != Start::Kind::kLatest ? fresh : later)
+          .push_back(all.back());
   }
   UTP_TRY(const auto marks, server_->watermarks(all));
   UTP_TRY(auto places, server_->places(fresh, options_.start));
@@ -137,7 +142,8 @@ void KafkaSubscription::hand_over(bool is_closing) {
   std::vector<Cursor*> given;
   for (const auto& part : parts(revoked_.get())) {
     Cursor& cursor = cursor_of({part.topic, static_cast<std::uint32_t>(part.partition)});
-    if (cursor.held && cursor.delivered > cursor.acknowledged && !is_closing && steady_ns() < hand_over_until_ns_) return;
+    if (cursor.held && cursor.delivered > cursor.acknowledged && !is_closing && steady_ns() < hand_over_until_ns_)
+      return;
     if (cursor.held) given.push_back(&cursor);
   }
   for (Cursor* cursor : given) {
@@ -168,10 +174,12 @@ void KafkaSubscription::leave() {
     held.push_back(cursor.get());
   }
   const std::int64_t patience = std::min(kLeaveNs, server_->options().answer_timeout_ns);
-  if (!commit(held, patience) && !held.empty()) log::info("a member left without telling how far its deliveries went", {{"group", options_.group}});
+  if (!commit(held, patience) && !held.empty())
+    log::info("a member left without telling how far its deliveries went", {{"group", options_.group}});
   const Queue last(rd_kafka_queue_new(client_.get()));
   if (const RdError error{rd_kafka_consumer_close_queue(client_.get(), last.get())}) return;
-  for (const std::int64_t deadline = steady_ns() + patience; !rd_kafka_consumer_closed(client_.get()) && steady_ns() < deadline;) {
+  for (const std::int64_t deadline = steady_ns() + patience;
+       !rd_kafka_consumer_closed(client_.get()) && steady_ns() < deadline;) {
     const Event event(rd_kafka_queue_poll(last.get(), 10));
     if (rd_kafka_event_type(event.get()) != RD_KAFKA_EVENT_REBALANCE) continue;
     (void)rd_kafka_assign(client_.get(), nullptr);
@@ -185,12 +193,15 @@ Status KafkaSubscription::commit(const std::vector<Cursor*>& cursors, std::int64
   if (cursors.empty()) return {};
   const List list = new_list(cursors.size());
   for (Cursor* cursor : cursors) {
-    set_note(add(list, cursor->partition.first, cursor->partition.second, static_cast<std::int64_t>(cursor->acknowledged)), cursor->note.write());
+    set_note(
+        add(list, cursor->partition.first, cursor->partition.second, static_cast<std::int64_t>(cursor->acknowledged)),
+        cursor->note.write());
   }
   const std::string what = "acknowledging for group " + options_.group;
   const std::int64_t deadline = steady_ns() + patience_ns;
   for (;;) {
-    if (rd_kafka_assignment_lost(client_.get())) return fail(Code::kFenced, place(server_->options()) + ": " + what + ": the lease is over");
+    if (rd_kafka_assignment_lost(client_.get()))
+      return fail(Code::kFenced, place(server_->options()) + ": " + what + ": the lease is over");
     const Queue answers(rd_kafka_queue_new(client_.get()));
     auto error = rd_kafka_commit_queue(client_.get(), list.get(), answers.get(), nullptr, nullptr);
     if (!error) {
@@ -201,7 +212,8 @@ Status KafkaSubscription::commit(const std::vector<Cursor*>& cursors, std::int64
       }
     }
     if (!error) break;
-    if (is_fenced(error)) return fail(Code::kFenced, place(server_->options()) + ": " + what + ": " + rd_kafka_err2str(error));
+    if (is_fenced(error))
+      return fail(Code::kFenced, place(server_->options()) + ": " + what + ": " + rd_kafka_err2str(error));
     if (!passes_by(error) || steady_ns() >= deadline) return fail_with(server_->options(), what, error);
     std::this_thread::sleep_for(kAgain);
   }
@@ -215,7 +227,8 @@ Status KafkaSubscription::commit_due_notes() {
     if (cursor->held && cursor->is_note_due) due.push_back(cursor.get());
   }
   const Status status = commit(due, server_->options().answer_timeout_ns);
-  return !status && status.error().code != Code::kFenced ? status : Status();  // whose lease is over is told by a rebalance
+  return !status && status.error().code != Code::kFenced ? status
+                                                         : Status();  // whose lease is over is told by a rebalance
 }
 
 void KafkaSubscription::end_pass(Cursor& cursor) {
@@ -224,8 +237,8 @@ void KafkaSubscription::end_pass(Cursor& cursor) {
   cursor.note.passes.prune(cursor.acknowledged);
 }
 
-// After an owner that did not leave, deliveries are written down before they are made: the message that kills its reader
-// shows a growing attempt.
+// After an owner that did not leave, deliveries are written down before they are made: the message that kills its
+// reader shows a growing attempt.
 Status KafkaSubscription::write_passes() {
   std::vector<Cursor*> noted;
   for (auto& [partition, cursor] : cursors_) {
