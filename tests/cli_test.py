@@ -495,11 +495,36 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(done.stdout.startswith("event_time"), done.stdout)
         self.assertEqual(done.stderr, "")
 
+    def test_BridgeCopiesComparesAndGoesOn(self):
+        self.demo()
+        near, far = f"embedded:{self.folder / 'demo' / 'bus'}", f"embedded:{self.folder / 'far'}"
+        first = json.loads(self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--verify", "--json").stdout)
+        self.assertTrue(first["verify"]["equal"])
+        self.assertEqual(first["forwarded"], sum(t["from_messages"] for t in first["verify"]["topics"]))
+        self.assertGreater(first["forwarded"], 0)
+        again = json.loads(self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--once", "--json").stdout)
+        self.assertEqual((again["forwarded"], again["already_there"]), (0, 0))
+        other = self.utp("bridge", "--from", near, "--to", f"embedded:{self.folder / 'empty'}", "--topics", "utp.>", "--verify-only", "--json", code=1)
+        self.assertFalse(json.loads(other.stdout)["verify"]["equal"])
+        human = self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--verify-only")
+        self.assertIn("the far side has everything, in order", human.stderr)
+
+    def test_BridgeRefusesWhatWouldLoop(self):
+        self.demo()
+        near = f"embedded:{self.folder / 'demo' / 'bus'}"
+        self.refused("bridge", "--from", near, "--to", near, "--topics", "utp.>", code=3, says=["the same bus"])
+        self.refused("bridge", "--from", near, "--to", f"embedded:{self.folder / 'far'}", "--topics", "utp.nowhere.>", code=3,
+                     says=["none yet", "--region", "--all-regions"])
+        self.refused("bridge", "--from", f"embedded:{self.folder / 'nothing'}", "--to", near, "--topics", "utp.>", code=4, says=["there is no bus here"])
+
     def test_TopicsShowDepthAndLag(self):
         demo = self.demo()
         bus = f"embedded:{self.folder / 'demo' / 'bus'}"
         topics = json.loads(self.utp("topics", "--json", "--bus", bus).stdout)["topics"]
         quotes = next(t for t in topics if t["topic"].endswith(".quotes.v2"))
+        self.assertEqual((quotes["rate"], quotes["dlq"]["messages"], quotes["retention_seconds"]), (0, 0, 72 * 3600))
+        self.assertGreater(quotes["retention_bytes"], quotes["bytes"])
+        self.assertTrue(all(g["lag_seconds"] == 0 for g in quotes["groups"] if g["lag"] == 0))
         self.assertEqual(quotes["messages"], demo["event_types"]["quotes/v2"]["events"])
         self.assertEqual([g["lag"] for g in quotes["groups"]], [0])
         self.assertIn(quotes["topic"], self.utp("topics", "--bus", bus).stdout)

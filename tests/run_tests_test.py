@@ -35,6 +35,13 @@ class RunTests(unittest.TestCase):
         listed = self.run_tests("--list", "^cli_unit_test$", programs="cli_unit_test\n").stdout.split()
         self.assertIn("LiveView", " ".join(listed))
 
+    def test_ContractsOfSeveralDriversAreShownAsATable(self):
+        sys.path.insert(0, str(ROOT / "tools"))
+        import run_tests
+        lines = list(run_tests.contract_table([("A/BusContract.Works/A", "passed"), ("B/BusContract.Works/B", "skipped"), ("B/BusContract.Stops/B", "failed"),
+                                               ("A/StoreContract.Works/A", "passed"), ("Other.Test", "passed")]))
+        self.assertEqual([line.split() for line in lines], [["BusContract", "A", "B"], ["Works", "ok", "skipped"], ["Stops", "-", "FAILED"]])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -139,6 +139,25 @@ def find_kafka(env):
         env["UTP_TEST_KAFKA_MISSING"] = (found.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
+def contract_table(results):
+    """Lines: the cases of the contract suites that ran against several drivers, a column for each driver."""
+    marks = {"passed": "ok", "skipped": "skipped", "failed": "FAILED"}
+    suites = {}
+    for test, state in results:
+        found = re.fullmatch(r"\w+/(\w+Contract)\.(\w+)/(\w+)", test)
+        if found:
+            suite, case, driver = found.groups()
+            suites.setdefault(suite, {}).setdefault(case, {})[driver] = marks[state]
+    for suite, cases in sorted(suites.items()):
+        drivers = sorted({d for row in cases.values() for d in row})
+        if len(drivers) < 2:
+            continue
+        width = max(len(c) for c in cases)
+        yield f"{suite:<{width}}  " + "  ".join(drivers)
+        for case, row in cases.items():
+            yield f"{case:<{width}}  " + "  ".join(f"{row.get(d, '-'):<{len(d)}}" for d in drivers).rstrip()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, type=pathlib.Path)
@@ -176,7 +195,7 @@ def main():
         wanted = None if pattern.search(path.name) else args.regex
         jobs.append((path.name, lambda p=path, w=wanted: run_script(p, w, env)))
     passed = failed = 0
-    skips, reports, slow = [], [], []
+    skips, reports, slow, states = [], [], [], []
     with concurrent.futures.ThreadPoolExecutor(max_workers=args.jobs) as pool:
         for name, future in [(name, pool.submit(job)) for name, job in jobs]:
             results = future.result()
@@ -186,6 +205,7 @@ def main():
             for test, state, text, seconds in results:
                 if state == "skipped" and args.fail_on_skip and re.search(args.fail_on_skip, test):
                     state, text = "failed", f"skipped where a skip is not allowed: {text}"
+                states.append((test, state))
                 if state == "passed":
                     passed += 1
                     if text:
@@ -204,6 +224,8 @@ def main():
     for seconds, test in sorted(slow, reverse=True)[:5]:
         if seconds > 5:
             print(f"slow: {test} {seconds:.1f} s")
+    for line in contract_table(states):
+        print(line)
     for text in reports:
         print(text)
     for test, reason in skips:

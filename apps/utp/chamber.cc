@@ -322,6 +322,7 @@ Result<Chamber> load_chamber(const std::string& path) {
   chamber.store = chamber.store_shown = std::string(kDefaultStore);
   in.text(root, "bus", chamber.bus_shown);
   in.text(root, "store", chamber.store_shown);
+  chamber.bus_written = chamber.bus_shown;
   chamber.bus_shown = shown_url(chamber.bus_shown);
   chamber.store_shown = shown_url(chamber.store_shown);
   in.secret_text(root, "bus", "", chamber.bus);

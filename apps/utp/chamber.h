@@ -55,6 +55,7 @@ struct Chamber {
   std::string data_dir = "data";       // absolute or below the working directory
   std::string bus, store;              // URLs, resolved; may hold secrets: never printed
   std::string bus_shown, store_shown;  // as written, for people
+  std::string bus_written;             // as written, ${NAME} and all; may hold a password
   Durability durability = Durability::kInterval;
   std::int64_t interval_ns = 100'000'000;
   std::vector<std::string> schema_dirs, connector_dirs;

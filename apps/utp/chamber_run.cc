@@ -1,6 +1,7 @@
 #include "apps/utp/chamber_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <future>
 #include <random>
@@ -10,6 +11,7 @@
 
 #include "apps/utp/catalog.h"
 #include "apps/utp/chamber_bus.h"
+#include "apps/utp/console.h"
 #include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
 #include "apps/utp/status_json.h"
@@ -17,6 +19,7 @@
 namespace utp::app {
 namespace {
 
+constexpr std::uint64_t kRefusedBytesMax = 64u << 20;
 constexpr std::int64_t kDrainTurnNs = 250'000'000;
 
 Error placed(const std::string& place, Error error) {
@@ -45,7 +48,10 @@ ChamberRun::ChamberRun(Chamber chamber, const Clock& clock, std::int64_t started
 
 ChamberRun::~ChamberRun() {
   for (auto& instance : instances_) instance->stop();
-  if (runner_) (void)runner_->stop();
+  for (Leaving& leaving : leaving_) {
+    if (leaving.part) (void)leaving.part->runner().stop();
+  }
+  if (persister_) (void)persister_->runner().stop();
 }
 
 Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberRunOptions options, const Clock& clock, std::int64_t started_ns) {
@@ -61,16 +67,16 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
   if (options.persister) {
     store = std::async(std::launch::async, [&chamber = run->chamber_] { return open_store(chamber.store, true, chamber.realm); });
   }
-  UTP_TRY(auto bus, open_bus(run->chamber_.bus, clock, true, options.keep_unread));
-  if (local_path(run->chamber_.bus).empty() && run->chamber_.spool.enabled) {
-    UTP_TRY(auto spooled, open_spooled_bus(std::move(bus), run->chamber_.data_dir + "/spool", run->chamber_.spool.bytes, clock));
-    run->spool_ = spooled.get();
-    bus = std::move(spooled);
-  }
+  run->keep_unread_ = options.keep_unread;
+  UTP_TRY(run->driver_, run->open_driver(run->chamber_.bus, true));
+  Status spooled;
+  auto mover = std::make_unique<MovingBus>(run->with_spool(run->driver_, spooled));
+  UTP_CHECK(spooled);
+  run->mover_ = mover.get();
   ChamberBusOptions bus_options;
   bus_options.topics = run->chamber_.topics;
   bus_options.record_acknowledged = options.record_acknowledged;
-  UTP_TRY(run->bus_, make_chamber_bus(std::move(bus), std::move(bus_options)));
+  UTP_TRY(run->bus_, make_chamber_bus(std::move(mover), std::move(bus_options)));
   for (Prepared& p : prepared) {
     auto instance = ConnectorInstance::create(std::move(p.options), p.builtin, run->registry_, clock, *run->bus_);
     if (!instance) return fail(placed(p.place, instance.error()));
@@ -81,7 +87,9 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     const bool named = !run->chamber_.file.empty() && !opened && opened.error().code == Code::kInvalidArgument;
     if (named) return fail(placed(run->chamber_.file + ": /realm", opened.error()));
     if (!opened) return fail(std::move(opened.error()));
-    UTP_CHECK(run->add_persister(std::move(*opened)));
+    UTP_TRY(run->persister_, run->make_persister(run->driver_, run->chamber_.bus_shown, std::move(*opened)));
+    run->remembers_buses_ = options.connectors && !run->chamber_.file.empty();
+    run->take_up_earlier_buses();
   }
   return run;
 }
@@ -141,32 +149,125 @@ Result<ChamberRun::Prepared> ChamberRun::prepare_instance(const ConnectorConfig&
   return Prepared{std::move(o), builtin, config.place};
 }
 
-Status ChamberRun::add_persister(std::unique_ptr<Store> store) {
-  store_ = std::make_unique<CountingStore>(std::move(store), clock_);
-  PersisterOptions o;
-  o.patterns = {fmt::format("utp.{}.>", chamber_.realm)};
-  o.group = chamber_.persister.group;
-  o.batch_events_max = chamber_.persister.batch_events;
-  o.batch_bytes_max = chamber_.persister.batch_bytes;
-  o.batch_wait_ms = chamber_.persister.batch_ns / 1'000'000;
-  o.dead_letters.source_id = "persister." + chamber_.persister.group;
-  o.dead_letters.realm = chamber_.realm;
-  o.dead_letters.region = chamber_.region;
-  o.dead_letters.overflow = overflow_file(overflow_path(chamber_, kPersisterOverflow), 64u << 20);
-  UTP_TRY(persister_, Persister::create(*bus_, *store_, registry_, clock_, std::move(o)));
-  runner_ = std::make_unique<PersisterRunner>(*persister_);
-  return {};
+Result<std::unique_ptr<ChamberPersister>> ChamberRun::make_persister(std::shared_ptr<Bus> source, std::string source_shown, std::unique_ptr<Store> store) {
+  return ChamberPersister::create(chamber_, std::move(source), std::move(source_shown), *bus_, std::move(store), registry_, clock_);
+}
+
+Result<std::shared_ptr<GatedBus>> ChamberRun::open_driver(const std::string& url, bool create) const {
+  UTP_TRY(auto bus, open_bus(url, clock_, create, keep_unread_));
+  return std::make_shared<GatedBus>(std::move(bus));
+}
+
+// Before the bus trims what the store does not have: what may be conflated is at half of its limit, and near it nothing more is
+// taken, which a spool bridges, and past that the sources are held back.
+void ChamberRun::judge_backlog() {
+  constexpr std::int64_t kLookNs = 1'000'000'000, kCloseLookNs = 200'000'000;
+  if (instances_.empty() || !chamber_.persister.enabled || clock_.monotonic_ns() < next_backlog_ns_) return;
+  const auto stats = driver_->stats(fmt::format("utp.{}.>", chamber_.realm));
+  next_backlog_ns_ = clock_.monotonic_ns() + (backlog_ > 0.25 ? kCloseLookNs : kLookNs);
+  if (!stats) return;
+  const std::vector<TopicStats>& topics = *stats;
+  constexpr double kConflate = 0.5, kClose = 0.75, kStep = 0.1;  // a bus may remove an eighth of its limit at once
+  const TopicStats* worst = nullptr;
+  double unread = 0;
+  backlog_ = 0;
+  for (const TopicStats& topic : topics) {
+    for (const GroupStats& group : topic.groups) {
+      if (group.group != chamber_.persister.group || topic.messages == 0 || topic.retention_bytes == 0) continue;
+      const double bytes = static_cast<double>(topic.bytes) / static_cast<double>(topic.messages) * static_cast<double>(group.lag);
+      const double share = bytes / static_cast<double>(topic.retention_bytes);
+      if (share <= backlog_) continue;
+      backlog_ = share;
+      unread = bytes;
+      worst = &topic;
+    }
+  }
+  const bool conflate = backlog_ >= (pressed_ ? kConflate - kStep : kConflate);
+  if (conflate != pressed_) {
+    pressed_ = conflate;
+    for (auto& instance : instances_) instance->set_backlog(conflate);
+  }
+  const bool close = worst && backlog_ >= (gate_closed_ ? kClose - kStep : kClose);
+  if (close == gate_closed_) return;
+  gate_closed_ = close;
+  driver_->close(close ? fmt::format("the store is behind: {} of the {} that {} may hold wait for it; the bus takes no more until some is stored",
+                                     human_bytes(static_cast<std::uint64_t>(unread)), human_bytes(worst->retention_bytes), worst->topic)
+                       : "");
+  if (close) log::warn("the bus is closed for new events until the store has caught up", {{"topic", worst->topic}});
+  else log::info("the store has caught up; the bus takes events again");
+}
+
+// The driver itself where it is a file on this machine.
+std::shared_ptr<Bus> ChamberRun::with_spool(std::shared_ptr<Bus> driver, Status& opened) {
+  spool_ = nullptr;
+  if (!local_path(chamber_.bus).empty() || !chamber_.spool.enabled) return driver;
+  SpoolOptions options;
+  options.durability = chamber_.durability;
+  // The bus would refuse the letter's topic as well: its bytes go to a file.
+  options.refused = [keep = overflow_file(overflow_path(chamber_, "spool"), kRefusedBytesMax)](const InMessage& message, const Error& error) {
+    DeadLetter letter;
+    letter.stage = DeadLetterStage::kPublish;
+    letter.code = "bus_refused";
+    letter.message = error.message;
+    letter.original = message.value;
+    letter.origin_topic = message.topic;
+    letter.symbol = message.key;
+    letter.receive_time = message.publish_time;
+    const bool kept = keep(letter);
+    log::error("the bus refuses a message of the spool", {{"topic", std::string(message.topic)}, {"error", error.message}, {"kept", kept ? "yes" : "no"}});
+  };
+  auto spooled = open_spooled_bus(driver, chamber_.data_dir + "/spool", chamber_.spool.bytes, std::move(options), clock_);
+  if (!spooled) {
+    opened = fail(std::move(spooled.error()));
+    return driver;
+  }
+  spool_ = spooled->get();
+  return *std::move(spooled);
 }
 
 void ChamberRun::start() {
-  if (runner_) runner_->start();
+  for (Leaving& leaving : leaving_) {
+    if (leaving.part) leaving.part->runner().start();
+  }
+  if (persister_) persister_->runner().start();
   for (auto& instance : instances_) instance->start();
   state_ = "up";
 }
 
 bool ChamberRun::finished() const {
-  if (runner_ && state_ == "up" && !runner_->running()) return true;
+  if (persister_ && state_ == "up" && !persister_->runner().running()) return true;
   return !instances_.empty() && std::all_of(instances_.begin(), instances_.end(), [](const auto& i) { return i->finished(); });
+}
+
+void ChamberRun::add_counts(ChamberPersister& part, ChamberStatus& s) {
+  const PersisterStats stats = part.persister().stats();
+  for (const auto& [type, counts] : part.store().counts()) s.event_types[type].stored += counts.stored;
+  s.stored += stats.stored;
+  s.duplicates += stats.duplicates;
+  s.dead_letters += stats.dead_letters.letters;
+}
+
+void ChamberRun::add_persister_status(ChamberStatus& s) {
+  for (const auto& [type, counts] : left_.event_types) s.event_types[type].stored += counts.stored;
+  s.stored += left_.stored;
+  s.duplicates += left_.duplicates;
+  s.dead_letters += left_.dead_letters;
+  for (Leaving& leaving : leaving_) {
+    if (!leaving.part) continue;
+    add_counts(*leaving.part, s);
+    s.leaving.push_back({leaving.part->source_shown(), leaving.part->waiting()});
+    s.lag += s.leaving.back().lag;
+  }
+  add_counts(*persister_, s);
+  s.persister = persister_->persister().stats();
+  if (!s.persister->last_error.empty() && s.state == "up") {
+    s.state = "degraded";
+    s.detail = s.persister->last_error;
+  }
+  if (const std::int64_t first = persister_->store().first_stored_ns(); first > 0 && !first_stored_ms_) {
+    first_stored_ms_ = (first - started_ns_ + 999'999) / 1'000'000;
+  }
+  s.first_stored_ms = first_stored_ms_;
 }
 
 ChamberStatus ChamberRun::status() {
@@ -189,18 +290,10 @@ ChamberStatus ChamberRun::status() {
     }
     s.instances.push_back(std::move(status));
   }
-  if (persister_) {
-    s.persister = persister_->stats();
-    for (const auto& [type, counts] : store_->counts()) s.event_types[type].stored = counts.stored;
-    s.stored = s.persister->stored;
-    s.duplicates = s.persister->duplicates;
-    s.dead_letters += s.persister->dead_letters.letters;
-    if (!s.persister->last_error.empty() && s.state == "up") {
-      s.state = "degraded";
-      s.detail = s.persister->last_error;
-    }
-    if (const std::int64_t first = store_->first_stored_ns(); first > 0) s.first_stored_ms = (first - started_ns_ + 999'999) / 1'000'000;
-  }
+  s.bus = chamber_.bus_shown;
+  s.reloads = reloads_;
+  s.reload_error = reload_error_;
+  if (persister_) add_persister_status(s);
   if (spool_) {
     if (auto spool = spool_->spool_stats()) s.spool = *std::move(spool);
     if (s.spool) {
@@ -226,6 +319,7 @@ ChamberStatus ChamberRun::status() {
       s.topics.push_back(std::move(topic));
     }
   }
+  s.backlog = backlog_;
   return s;
 }
 
@@ -254,27 +348,22 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
   for (std::thread& stopper : stoppers) stopper.join();
   forward_spool(patience_ns, while_waiting, give_up);
-  if (!runner_) {
+  if (!persister_) {
     state_ = "stopped";
     return {};
   }
-  // What other processes publish from here on is not waited for.
-  const auto mark = persister_->mark();
-  std::uint64_t progress = persister_->stats().messages;
-  std::int64_t deadline = clock_.monotonic_ns() + patience_ns;
-  bool drained = false, given_up = false;
-  while (mark && runner_->running() && clock_.monotonic_ns() < deadline) {
-    if ((given_up = give_up && give_up()) || (drained = runner_->drain(*mark, kDrainTurnNs))) break;
-    if (while_waiting) while_waiting();
-    // A batch that waits to be tried again counts as read once; only commits are progress.
-    const PersisterStats stats = persister_->stats();
-    if (stats.messages != progress && stats.last_error.empty()) {
-      progress = stats.messages;
-      deadline = clock_.monotonic_ns() + patience_ns;
-    }
+  bool given_up = false;
+  for (Leaving& leaving : leaving_) {
+    if (!leaving.part) continue;
+    if (leaving.part->retire()) (void)drain(*leaving.part, patience_ns, while_waiting, give_up, given_up);
+    (void)leaving.part->runner().stop();
   }
-  const PersisterStats stats = persister_->stats();
-  if (auto ended = runner_->stop(); !ended) {
+  step();
+  // What other processes publish from here on is not waited for.
+  const auto mark = persister_->persister().mark();
+  const bool drained = persister_->retire() && drain(*persister_, patience_ns, while_waiting, give_up, given_up);
+  const PersisterStats stats = persister_->persister().stats();
+  if (auto ended = persister_->runner().stop(); !ended) {
     state_ = "failed";
     failure_ = ended.error().message;
     return ended;
@@ -288,8 +377,24 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   return fail(Code::kUnavailable, failure_, true);
 }
 
-std::string overflow_path(const Chamber& chamber, std::string_view whose) {
-  return fmt::format("{}/{}.overflow.jsonl", chamber.data_dir, whose);
+// Until it has stored what was there when it was retired; false when it makes no progress for `patience_ns` or `give_up` says so.
+bool ChamberRun::drain(ChamberPersister& part, std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up,
+                       bool& given_up) {
+  std::uint64_t progress = part.persister().stats().messages;
+  std::int64_t deadline = clock_.monotonic_ns() + patience_ns;
+  while (part.runner().running() && clock_.monotonic_ns() < deadline) {
+    if (!given_up) given_up = give_up && give_up();
+    if (given_up) return false;
+    if (part.finished(kDrainTurnNs)) return true;
+    if (while_waiting) while_waiting();
+    // A batch that waits to be tried again counts as read once; only commits are progress.
+    const PersisterStats stats = part.persister().stats();
+    if (stats.messages != progress && stats.last_error.empty()) {
+      progress = stats.messages;
+      deadline = clock_.monotonic_ns() + patience_ns;
+    }
+  }
+  return false;
 }
 
 std::string to_json(const ChamberStatus& s, bool topics) {
@@ -319,12 +424,18 @@ std::string to_json(const ChamberStatus& s, bool topics) {
     }
     json.end_object().key("status").raw(to_json(i)).end_object();
   }
-  json.end_object().key("bus").begin_object().field("messages", s.bus_messages).field("bytes", s.bus_bytes);
+  json.end_object().key("bus").begin_object().field("url", s.bus).field("backlog", std::round(s.backlog * 1000) / 1000).field("messages", s.bus_messages).field("bytes", s.bus_bytes);
   if (topics) {
     json.key("topics");
-    write_topics(s.topics, json);
+    write_topics(s.topics, s.time, {}, json);
   }
   json.end_object();
+  if (s.reloads > 0) json.field("reloads", s.reloads).field("reload_error", s.reload_error);
+  if (!s.leaving.empty()) {
+    json.key("leaving").begin_array();
+    for (const auto& bus : s.leaving) json.begin_object().field("url", bus.bus).field("lag", bus.lag).end_object();
+    json.end_array();
+  }
   if (s.spool) {
     json.key("spool").begin_object().field("spooling", s.spool->spooling).field("waiting", s.spool->waiting).field("forwarded", s.spool->forwarded);
     json.field("refused", s.spool->refused).field("last_error", s.spool->last_error).end_object();

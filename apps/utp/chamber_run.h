@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "apps/utp/chamber.h"
+#include "apps/utp/chamber_persister.h"
 #include "apps/utp/counting_store.h"
 #include "apps/utp/data_directory.h"
+#include "bus/gated_bus.h"
+#include "bus/moving_bus.h"
 #include "bus/spooled_bus.h"
 #include "connector/host.h"
 #include "core/clock.h"
@@ -43,14 +46,19 @@ struct ChamberStatus {
   std::uint64_t events = 0, stored = 0, duplicates = 0, dead_letters = 0;
   std::uint64_t lag = 0, bus_messages = 0, bus_bytes = 0;
   Timestamp oldest_unread;
+  std::string bus;                  // its URL, for people
+  struct Leaving {
+    std::string bus;
+    std::uint64_t lag = 0;          // part of the lag above
+  };
+  double backlog = 0;             // of what the bus keeps of the fullest topic, the share that is not stored yet
+  std::uint64_t reloads = 0;      // times that the chamber file was read again
+  std::string reload_error;       // of the last time; "" when it was taken over
+  std::vector<Leaving> leaving;     // buses that were used before, while the store does not have all of them
   std::optional<SpoolStats> spool;  // of a bus on a server; what waits there is part of the lag
   std::optional<std::int64_t> first_stored_ms;
 };
 std::string to_json(const ChamberStatus& status, bool topics);  // one object, one line
-
-// The file for dead letters past the cap: of a connector by its source_id, or of the persister.
-inline constexpr std::string_view kPersisterOverflow = "persister";
-std::string overflow_path(const Chamber& chamber, std::string_view whose);
 
 class ChamberRun {
  public:
@@ -68,12 +76,18 @@ class ChamberRun {
   // for `patience_ns`, or `give_up`, asked before and between, says true (kCancelled). The error says what was left where.
   Status stop(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up = {});
 
+  // The chamber file again: where it names another bus, everything that is published goes there from now on, and what is left on
+  // the old one is stored beside it. After an error, which status() tells, the chamber goes on as it was. Other changes need a restart. One thread.
+  void reload();
+  // To be called some ten times a second: looks at how far the store is behind, and gives up buses that are stored whole.
+  void step();
+
   bool has_connectors() const { return !instances_.empty(); }
   const Chamber& chamber() const { return chamber_; }
   const Registry& registry() const { return registry_; }
   Bus& bus() { return *bus_; }
-  CountingStore* store() { return store_.get(); }
-  Persister* persister() { return persister_.get(); }
+  CountingStore* store() { return persister_ ? &persister_->store() : nullptr; }
+  Persister* persister() { return persister_ ? &persister_->persister() : nullptr; }
 
  private:
   ChamberRun(Chamber chamber, const Clock& clock, std::int64_t started_ns, Registry registry);
@@ -84,7 +98,17 @@ class ChamberRun {
   };
   Result<std::vector<Prepared>> prepare_instances(const std::string& only) const;
   Result<Prepared> prepare_instance(const ConnectorConfig& config) const;
-  Status add_persister(std::unique_ptr<Store> store);
+  Result<std::unique_ptr<ChamberPersister>> make_persister(std::shared_ptr<Bus> source, std::string source_shown, std::unique_ptr<Store> store);
+  std::shared_ptr<Bus> with_spool(std::shared_ptr<Bus> driver, Status& opened);
+  static void add_counts(ChamberPersister& part, ChamberStatus& status);
+  void add_persister_status(ChamberStatus& status);
+  Result<std::shared_ptr<GatedBus>> open_driver(const std::string& url, bool create) const;
+  void judge_backlog();
+  Status reload_file();
+  Status move_to(Chamber next);
+  void take_up_earlier_buses();
+  void remember_buses();
+  bool drain(ChamberPersister& part, std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up, bool& given_up);
   Status check_topics() const;
   void forward_spool(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up);
 
@@ -93,12 +117,25 @@ class ChamberRun {
   std::int64_t started_ns_;
   Timestamp started_;
   Registry registry_;
-  std::unique_ptr<Bus> bus_;
+  bool keep_unread_ = false, remembers_buses_ = false;
+  std::shared_ptr<GatedBus> driver_;
+  std::unique_ptr<Bus> bus_;     // the driver, with the spool, the mover and the chamber's topic options over it
+  MovingBus* mover_ = nullptr;   // part of bus_
   SpooledBus* spool_ = nullptr;  // part of bus_
-  std::unique_ptr<CountingStore> store_;
   std::vector<std::unique_ptr<ConnectorInstance>> instances_;
-  std::unique_ptr<Persister> persister_;
-  std::unique_ptr<PersisterRunner> runner_;
+  std::unique_ptr<ChamberPersister> persister_;
+  struct Leaving {
+    std::string written;  // as the chamber file had it
+    std::unique_ptr<ChamberPersister> part;  // none: the bus cannot be opened now
+  };
+  std::vector<Leaving> leaving_;
+  ChamberStatus left_;  // counts of what was finished
+  std::optional<std::int64_t> first_stored_ms_;
+  double backlog_ = 0;   // of the topic where most is unread: its share of what the bus keeps
+  std::int64_t next_backlog_ns_ = 0;
+  bool pressed_ = false, gate_closed_ = false;
+  std::uint64_t reloads_ = 0;
+  std::string reload_error_;
   std::string state_ = "starting";
   std::string failure_;
 };

@@ -34,6 +34,7 @@ std::string check_time_or_duration(const std::string& text);  // also 10m, back 
 CLI::Validator above_zero(const std::string& example);
 
 void add_bench(CLI::App& app, Context& context);
+void add_bridge(CLI::App& app, Context& context);
 void add_capture(CLI::App& app, Context& context);
 void add_completion(CLI::App& app, Context& context);
 void add_connect(CLI::App& app, Context& context);
@@ -43,6 +44,7 @@ void add_dlq(CLI::App& app, Context& context);
 void add_doctor(CLI::App& app, Context& context);
 void add_persister(CLI::App& app, Context& context);
 void add_query(CLI::App& app, Context& context);
+void add_reload(CLI::App& app, Context& context);
 void add_replay(CLI::App& app, Context& context);
 void add_schema(CLI::App& app, Context& context);
 void add_tail(CLI::App& app, Context& context);

@@ -52,6 +52,7 @@ class Doctor {
   void add(std::string name, const Error& error) { checks_.push_back({std::move(name), State::kBad, error.message, ""}); }
 
   void machine(const std::string& data_dir);
+  void retention(Bus& bus, bool local, const std::string& data_dir);
   void configuration(const Place& place, bool offline);
 
   int print(bool json) const;
@@ -215,6 +216,40 @@ void Doctor::connectors(const Chamber& chamber, const Registry& registry, bool o
   }
 }
 
+// What the configured times would take at the pace of what is on the bus now: a limit by size wins over them.
+void Doctor::retention(Bus& bus, bool local, const std::string& data_dir) {
+  constexpr std::uint64_t kMessagesMin = 100;
+  constexpr std::int64_t kSpanMinNs = 10'000'000'000;
+  const auto topics = bus.stats(">");
+  if (!topics) return add("retention", topics.error());
+  std::uint64_t total = 0;
+  bool short_of = false;
+  for (const TopicStats& t : *topics) {
+    const std::int64_t span = t.last_time - t.first_time;
+    if (t.messages < kMessagesMin || span < kSpanMinNs) continue;
+    const double seconds = static_cast<double>(span) / 1e9;
+    const double bytes_per_second = static_cast<double>(t.bytes) / seconds;
+    const double wanted = bytes_per_second * static_cast<double>(t.retention_ns) / 1e9;
+    total += t.retention_ns > 0 ? static_cast<std::uint64_t>(std::min(wanted, static_cast<double>(t.retention_bytes))) : t.retention_bytes;
+    if (t.retention_ns == 0 || wanted <= static_cast<double>(t.retention_bytes)) continue;
+    short_of = true;
+    add("retention " + t.topic, State::kWarning,
+        fmt::format("at {:.0f} messages a second {} need {}; its limit of {} keeps {}", static_cast<double>(t.messages) / seconds, human_duration(t.retention_ns),
+                    human_bytes(static_cast<std::uint64_t>(wanted)), human_bytes(t.retention_bytes),
+                    human_duration(static_cast<std::int64_t>(static_cast<double>(t.retention_bytes) / bytes_per_second * 1e9))),
+        "size wins over time: raise retention_bytes for this event type under topics, or take the shorter time for what it is");
+  }
+  if (total == 0) return;
+  struct statvfs space {};
+  const std::uint64_t available = local && statvfs(data_dir.c_str(), &space) == 0 ? static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize : UINT64_MAX;
+  if (total > available) {
+    add("retention", State::kWarning, fmt::format("at today's pace the bus grows to {}; the disk has {} free", human_bytes(total), human_bytes(available)),
+        "lower retention or retention_bytes under topics, or use a larger disk");
+  } else if (!short_of) {
+    add("retention", State::kGood, fmt::format("at today's pace the bus grows to {} and keeps what is configured", human_bytes(total)));
+  }
+}
+
 void Doctor::configuration(const Place& place, bool offline) {
   const auto registry = load_registry(place.schema_dirs);
   if (!registry) {
@@ -227,7 +262,10 @@ void Doctor::configuration(const Place& place, bool offline) {
     connectors(*place.chamber, *registry, offline);
   }
   const SystemClock clock;
-  if (const auto bus = open_bus(place.bus, clock, false)) add("bus", State::kGood, place.bus_shown);
+  if (const auto bus = open_bus(place.bus, clock, false)) {
+    add("bus", State::kGood, place.bus_shown);
+    retention(**bus, !local_path(place.bus).empty(), place.chamber ? place.chamber->data_dir : local_path(place.bus));
+  }
   else if (bus.error().code == Code::kNotFound && place.chamber) add("bus", State::kGood, place.bus_shown + " (made at the start)");
   else add("bus", bus.error());
   if (const auto store = open_store(place.store, false)) add("store", State::kGood, place.store_shown);

@@ -70,9 +70,9 @@ Status DataDirectory::clear() {
   return {};
 }
 
-Status replace_file(const std::string& path, std::string_view content) {
+Status replace_file(const std::string& path, std::string_view content, int mode) {
   const std::string temporary = fmt::format("{}.{}.part", path, getpid());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (fd < 0) return fail(code_of(errno), fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
   std::size_t done = 0;
   int why = 0;

@@ -31,6 +31,6 @@ class DataDirectory {
 inline constexpr std::string_view kLockFile = "utp.lock";
 
 // Readers see the old content or the new, never a part.
-Status replace_file(const std::string& path, std::string_view content);
+Status replace_file(const std::string& path, std::string_view content, int mode = 0644);
 
 }  // namespace utp::app

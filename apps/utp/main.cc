@@ -16,6 +16,7 @@ namespace {
 void add_commands(CLI::App& app, Context& context) {
   add_demo(app, context);
   add_up(app, context);
+  add_reload(app, context);
   add_replay(app, context);
   add_capture(app, context);
   add_connect(app, context);
@@ -23,6 +24,7 @@ void add_commands(CLI::App& app, Context& context) {
   add_query(app, context);
   add_topics(app, context);
   add_tail(app, context);
+  add_bridge(app, context);
   add_dlq(app, context);
   add_connector(app, context);
   add_doctor(app, context);

@@ -14,6 +14,12 @@
 #include "connectors/replay/replay.h"
 #include "connectors/sim/sim.h"
 #include "drivers/bus/embedded/embedded_bus.h"
+#ifdef UTP_BUS_KAFKA
+#include "drivers/bus/kafka/kafka_bus.h"
+#endif
+#ifdef UTP_BUS_NATS
+#include "drivers/bus/nats/nats_bus.h"
+#endif
 #ifdef UTP_BUS_REDIS
 #include "drivers/bus/redis/redis_bus.h"
 #endif
@@ -28,11 +34,10 @@ struct Scheme {
   std::string_view form;   // for errors
 };
 
-#ifdef UTP_BUS_REDIS
-constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"}, {"redis", false, "redis://HOST:PORT"}};
-#else
-constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"}};
-#endif
+constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"},
+                             {"redis", false, "redis://HOST:PORT"},
+                             {"nats", false, "nats://HOST:PORT"},
+                             {"kafka", false, "kafka://HOST:PORT"}};
 constexpr Scheme kStores[] = {{"sqlite", true, "sqlite:PATH"}};
 
 Result<std::string> resolve(std::string_view url, const std::string& base, std::span<const Scheme> schemes, std::string_view what) {
@@ -72,9 +77,44 @@ Status must_exist(const std::string& path, std::string_view what) {
   return fail(Code::kNotFound, fmt::format("{}: there is no {} here; name another with --{}, or start a chamber that makes it (utp up, utp demo)", path, what, what));
 }
 
-bool is_redis(std::string_view url) {
+using OpenBus = Result<std::unique_ptr<Bus>> (*)(std::string_view url, bool check_only);  // check_only: null where the URL is good
+
+template <class Options, Result<Options> (*parse)(std::string_view), Result<std::unique_ptr<Bus>> (*open)(const Options&)>
+Result<std::unique_ptr<Bus>> open_by(std::string_view url, bool check_only) {
+  UTP_TRY(const Options options, parse(url));
+  if (check_only) return std::unique_ptr<Bus>();
+  return open(options);
+}
+
+// Buses on servers.
+struct ServerBus {
+  std::string_view scheme, tls_scheme, name, package;
+  OpenBus open = nullptr;  // null: left out of this program
+};
+constexpr ServerBus kServerBuses[] = {
+    {"redis", "rediss", "Redis", "libhiredis-dev",
+#ifdef UTP_BUS_REDIS
+     open_by<RedisBusOptions, parse_redis_url, open_redis_bus>
+#endif
+    },
+    {"nats", "tls", "NATS", "libnats-dev",
+#ifdef UTP_BUS_NATS
+     open_by<NatsBusOptions, parse_nats_url, open_nats_bus>
+#endif
+    },
+    {"kafka", "kafka", "Kafka", "librdkafka-dev",
+#ifdef UTP_BUS_KAFKA
+     open_by<KafkaBusOptions, parse_kafka_url, open_kafka_bus>
+#endif
+    },
+};
+
+const ServerBus* find_server_bus(std::string_view url) {
   const std::string_view scheme = url.substr(0, url.find(':'));
-  return scheme == "redis" || scheme == "rediss";
+  for (const ServerBus& bus : kServerBuses) {
+    if (scheme == bus.scheme || scheme == bus.tls_scheme) return &bus;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -101,13 +141,12 @@ std::string local_path(std::string_view url) {
 }
 
 Result<std::string> resolve_bus_url(std::string_view url, const std::string& base) {
-  if (is_redis(url)) {
-#ifdef UTP_BUS_REDIS
-    UTP_CHECK(parse_redis_url(url));
+  if (const ServerBus* server = find_server_bus(url)) {
+    if (!server->open) {
+      return fail(Code::kUnsupported, fmt::format("this program was built without the {} bus: install {}, configure and build again", server->name, server->package));
+    }
+    UTP_CHECK(server->open(url, true));
     return std::string(url);
-#else
-    return fail(Code::kUnsupported, "this program was built without the Redis bus: install libhiredis-dev, configure and build again");
-#endif
   }
   return resolve(url, base, kBuses, "bus");
 }
@@ -115,12 +154,7 @@ Result<std::string> resolve_store_url(std::string_view url, const std::string& b
 
 Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread) {
   UTP_TRY(const std::string checked, resolve_bus_url(url, ""));
-#ifdef UTP_BUS_REDIS
-  if (is_redis(checked)) {
-    UTP_TRY(const RedisBusOptions redis, parse_redis_url(checked));
-    return open_redis_bus(redis);
-  }
-#endif
+  if (const ServerBus* server = find_server_bus(checked)) return server->open(checked, false);
   EmbeddedBusOptions options;
   options.directory = local_path(checked);
   options.clock = &clock;
@@ -129,8 +163,8 @@ Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock
   return open_embedded_bus(options);
 }
 
-Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
-                                                     const Clock& clock) {
+Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
+                                                     SpoolOptions spool_options, const Clock& clock) {
   UTP_CHECK(make_parents(directory));
   EmbeddedBusOptions options;
   options.directory = directory;
@@ -139,7 +173,7 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote
   options.keep_unread = true;
   options.clock = &clock;
   UTP_TRY(auto spool, open_embedded_bus(options));
-  return SpooledBus::create(std::move(remote), std::move(spool));
+  return SpooledBus::create(std::move(remote), std::move(spool), std::move(spool_options));
 }
 
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {

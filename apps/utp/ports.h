@@ -29,8 +29,8 @@ Result<std::string> resolve_store_url(std::string_view url, const std::string& b
 // `realm`: whose events are to be written; a store of another is kInvalidArgument. "" = any.
 Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread = false);
 // The disk spool in front of a bus on a server.
-Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::unique_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
-                                                     const Clock& clock);
+Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
+                                                     SpoolOptions spool_options, const Clock& clock);
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm = {});
 // For people and logs: without the password.
 std::string shown_url(std::string_view url);

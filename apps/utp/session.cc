@@ -84,6 +84,8 @@ class Session {
     // stop() drains: nothing to wait for before it.
     while (!options_.until_drained && !context_.stop->wait(kTickMs)) {
       const std::int64_t now = clock_.monotonic_ns();
+      if (context_.stop->take_reload()) reload();
+      run_.step();
       if (run_.finished() || (options_.seconds > 0 && now >= end_ns_)) break;
       show(now);
     }
@@ -113,6 +115,13 @@ class Session {
       if (i.state == InstanceState::kDown) message += fmt::format("{}{}: {}", message.empty() ? "" : "\n", i.source_id, i.detail);
     }
     return message;
+  }
+
+  void reload() {
+    if (run_.chamber().file.empty()) return;
+    run_.reload();
+    if (prices_) prices_.emplace(run_.bus(), run_.registry(), run_.chamber().realm);
+    next_health_ns_ = 0;
   }
 
   void show(std::int64_t now) {

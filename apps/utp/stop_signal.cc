@@ -23,7 +23,8 @@ sigset_t stop_set() {
 StopSignal::StopSignal() {
   // A terminal that is gone and a pipe without reader are seen by write(), as errors.
   signal(SIGPIPE, SIG_IGN);
-  const sigset_t set = stop_set();
+  sigset_t set = stop_set();
+  sigaddset(&set, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -38,6 +39,10 @@ bool StopSignal::wait(std::int64_t timeout_ms) {
   if (poll(&entry, 1, static_cast<int>(timeout_ms)) <= 0) return false;
   signalfd_siginfo info;
   if (read(fd_, &info, sizeof info) != sizeof info) return false;
+  if (info.ssi_signo == SIGUSR1) {
+    reload_ = true;
+    return false;
+  }
   stopped_ = true;
   const sigset_t set = stop_set();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);

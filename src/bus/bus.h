@@ -122,6 +122,8 @@ struct GroupStats {
 struct TopicStats {
   std::string topic;
   std::uint32_t partitions = 1;
+  std::int64_t retention_ns = 0;      // as configured; 0 = no limit by age
+  std::uint64_t retention_bytes = 0;  // in force: the bus's default where none was configured
   std::uint64_t messages = 0;  // stored now
   std::uint64_t bytes = 0;     // on disk or in the server, as far as it says
   std::uint64_t published = 0; // ever

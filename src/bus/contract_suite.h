@@ -768,6 +768,16 @@ TEST_P(BusContract, StatsTellDepthLagAndTheOldestUnread) {
   EXPECT_TRUE(group_stats(kTopic, "g").members.empty());
 }
 
+TEST_P(BusContract, StatsTellWhatATopicIsConfiguredTo) {
+  ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 2, .retention_ns = 3600 * kSecond, .retention_bytes = 16 << 20}));
+  EXPECT_EQ(stats(kTopic).partitions, 2u);
+  EXPECT_EQ(stats(kTopic).retention_ns, 3600 * kSecond);
+  EXPECT_EQ(stats(kTopic).retention_bytes, 16u << 20);
+  ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 2}));
+  EXPECT_EQ(stats(kTopic).retention_ns, 0);
+  EXPECT_GT(stats(kTopic).retention_bytes, 0u) << "the bus's default";
+}
+
 TEST_P(BusContract, StatsTakePatterns) {
   publish("utp.prod.us.quotes.v2", "K", {"1"});
   publish("utp.prod.us.quotes.v2.dlq", "K", {"1"});

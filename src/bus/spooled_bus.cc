@@ -51,10 +51,10 @@ class SpooledBus::SpooledPublisher final : public Publisher {
   std::unique_ptr<Publisher> remote_;  // made when the remote bus is first there
 };
 
-SpooledBus::SpooledBus(std::unique_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options)
+SpooledBus::SpooledBus(std::shared_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options)
     : remote_(std::move(remote)), spool_(std::move(spool)), options_(std::move(options)), random_(std::random_device{}()) {}
 
-Result<std::unique_ptr<SpooledBus>> SpooledBus::create(std::unique_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options) {
+Result<std::unique_ptr<SpooledBus>> SpooledBus::create(std::shared_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options) {
   std::unique_ptr<SpooledBus> bus(new SpooledBus(std::move(remote), std::move(spool), std::move(options)));
   UTP_TRY(const std::uint64_t left, bus->waiting());
   bus->spooling_ = left > 0;  // of an earlier process: first come, first served
@@ -202,7 +202,7 @@ Status SpooledBus::forward_some(Subscription& subscription) {
 
 Status SpooledBus::forward(std::span<const InMessage> messages) {
   if (!forwarder_) {
-    UTP_TRY(forwarder_, remote_->publisher({.durability = Durability::kCommit}));
+    UTP_TRY(forwarder_, remote_->publisher({.durability = options_.durability}));
   }
   std::vector<OutMessage> out;
   out.reserve(messages.size());

@@ -28,6 +28,7 @@ namespace utp {
 inline constexpr std::int64_t kSpoolKeptNs = 60'000'000'000;
 
 struct SpoolOptions {
+  Durability durability = Durability::kCommit;  // of what is forwarded, before it leaves the spool
   std::int64_t lease_ns = 10'000'000'000;  // of the partitions of a spool that several processes share
   std::int64_t retry_min_ns = 50'000'000;  // between two attempts at the remote bus: random, growing
   std::int64_t retry_max_ns = 5'000'000'000;
@@ -47,7 +48,7 @@ struct SpoolStats {
 class SpooledBus final : public Bus {
  public:
   // `spool` keeps what is unread (EmbeddedBusOptions::keep_unread), or a full spool loses messages. Fails when it cannot be read.
-  static Result<std::unique_ptr<SpooledBus>> create(std::unique_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options = {});
+  static Result<std::unique_ptr<SpooledBus>> create(std::shared_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options = {});
   ~SpooledBus() override;
 
   // While the remote bus is away it is told later; an error that a repetition may mend is none here.
@@ -63,7 +64,7 @@ class SpooledBus final : public Bus {
  private:
   class SpooledPublisher;
 
-  SpooledBus(std::unique_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options);
+  SpooledBus(std::shared_ptr<Bus> remote, std::unique_ptr<Bus> spool, SpoolOptions options);
   void run();
   Status forward_some(Subscription& subscription);
   Status forward(std::span<const InMessage> messages);
@@ -73,7 +74,8 @@ class SpooledBus final : public Bus {
   void start_spooling(const Error& error);  // gate_ is held
   bool pause(std::int64_t ns);              // false when it is time to end
 
-  const std::unique_ptr<Bus> remote_, spool_;
+  const std::shared_ptr<Bus> remote_;
+  const std::unique_ptr<Bus> spool_;
   const SpoolOptions options_;
   std::unique_ptr<Publisher> forwarder_;  // made when it is first needed: the remote bus may be away
 

@@ -14,6 +14,7 @@ constexpr std::size_t kFramesPerStep = 256;
 constexpr std::int64_t kCheckEveryNs = 100'000'000;
 constexpr std::int64_t kStatusEveryNs = 100'000'000;
 constexpr std::int64_t kRecordingAgeNs = 3'600'000'000'000;
+constexpr std::int64_t kDroppedReportNs = 30'000'000'000;  // for connections to come back, before what was dropped is told
 constexpr std::int64_t kPublishBackoffMinNs = 5'000'000;
 constexpr std::int64_t kPublishBackoffMaxNs = 1'000'000'000;
 
@@ -218,7 +219,8 @@ void ConnectorInstance::reconnect(std::uint32_t connection, const std::string& r
 bool ConnectorInstance::step(std::int64_t wait_ns) {
   std::int64_t now_ns = clock_.monotonic_ns();
   const std::int64_t limited_ns = events_.wait_ns(now_ns);
-  const bool hold = pipeline_->full() || limited_ns > 0;
+  check_flow(now_ns);
+  const bool hold = (pipeline_->full() && !shedding_) || limited_ns > 0;
   if (batch_since_ns_ != 0) wait_ns = std::clamp<std::int64_t>(next_publish_ns_ - now_ns, 0, wait_ns);
   if (limited_ns > 0) wait_ns = std::min(wait_ns, limited_ns);
 
@@ -229,10 +231,14 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
   } else {
     frames = queue_.pop(kFramesPerStep, wait_ns);
   }
-  const bool pressure = failing_since_ns_ != 0 || queue_.bytes() > queue_.bytes_max() / 2;
+  const bool pressure = failing_since_ns_ != 0 || backlog_ || queue_.bytes() > queue_.bytes_max() / 2;
   pipeline_->set_pressure(pressure && !(collector_ && collector_->can_wait()));
   std::size_t done = 0;
   for (const Frame& frame : frames) {
+    if (drops(frame)) {
+      ++done;
+      continue;
+    }
     const std::uint64_t before = pipeline_->events_total();
     pipeline_->on_frame(frame);
     ++done;
@@ -240,7 +246,7 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
     if (events_.limited()) events_.force(clock_.monotonic_ns(), static_cast<double>(pipeline_->events_total() - before));
     if (batch_since_ns_ == 0 && !pipeline_->empty()) batch_since_ns_ = clock_.monotonic_ns();
     if (pipeline_->batch_ready() || pipeline_->full()) publish(clock_.monotonic_ns());
-    if (pipeline_->full() || (events_.limited() && events_.wait_ns(clock_.monotonic_ns()) > 0)) break;
+    if ((pipeline_->full() && !shedding_) || (events_.limited() && events_.wait_ns(clock_.monotonic_ns()) > 0)) break;
   }
   queue_.done(done);
   if (done > 0) recording_ = clock_.now() - last_frame_time_ > kRecordingAgeNs;
@@ -261,6 +267,47 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
   }
   update_status(now_ns, false);
   return done > 0;
+}
+
+// Begins and ends the time in which the stream stands still.
+void ConnectorInstance::check_flow(std::int64_t now_ns) {
+  if (shedding_) {
+    if (failing_since_ns_ != 0 || pipeline_->full()) return;
+    shedding_ = false;
+    full_since_ns_ = 0;
+    shed_end_ns_ = now_ns;
+    for (const std::uint32_t connection : skipped_) reconnect(connection, "frames were dropped while the bus took no messages");
+  }
+  if (dropped_ > dropped_reported_ && (skipped_.empty() || now_ns - shed_end_ns_ > kDroppedReportNs)) report_dropped();
+  const bool full = failing_since_ns_ != 0 && pipeline_->full() && queue_.bytes() > queue_.bytes_max() / 10 * 9;
+  if (!full || (collector_ && collector_->can_wait())) {
+    full_since_ns_ = 0;
+    return;
+  }
+  if (full_since_ns_ == 0) full_since_ns_ = now_ns;
+  if (now_ns - full_since_ns_ < options_.hold_back_max_ns || stopping_) return;
+  shedding_ = true;
+  log::error("the bus took no messages for too long: the stream stops, what comes is dropped and counted", {{"source", name_}, {"error", publish_error_}});
+}
+
+// Openings and closings always go on: the mapper starts anew with them.
+bool ConnectorInstance::drops(const Frame& frame) {
+  if (frame.kind == FrameKind::kOpen) {
+    opened_.insert(frame.connection);
+    if (!skipped_.empty() && !shedding_) skipped_.erase(frame.connection);
+    return false;
+  }
+  if (frame.kind == FrameKind::kClose || (!shedding_ && !skipped_.contains(frame.connection))) return false;
+  if (opened_.contains(frame.connection)) skipped_.insert(frame.connection);
+  if (dropped_++ == dropped_reported_) dropped_from_ = frame.receive_time;
+  dropped_to_ = frame.receive_time;
+  return true;
+}
+
+void ConnectorInstance::report_dropped() {
+  log::error("the stream goes on", {{"source", name_}, {"dropped_frames", std::to_string(dropped_ - dropped_reported_)}});
+  pipeline_->dropped(dropped_ - dropped_reported_, dropped_from_, dropped_to_);
+  dropped_reported_ = dropped_;
 }
 
 void ConnectorInstance::publish(std::int64_t now_ns) {
@@ -292,7 +339,7 @@ InstanceState ConnectorInstance::judge(Timestamp now, std::string& detail) const
   }
   if (finished_ || (stopping_ && collector_done_)) return InstanceState::kStopped;
   if (failing_since_ns_ != 0) {
-    detail = "the bus does not take messages: " + publish_error_;
+    detail = (shedding_ ? "the stream has stopped, frames are dropped: " : "the bus does not take messages: ") + publish_error_;
     return clock_.monotonic_ns() - failing_since_ns_ > manifest.down_after_ns ? InstanceState::kDown : InstanceState::kDegraded;
   }
   if (watch_->open_connections() == 0) {
@@ -347,6 +394,7 @@ void ConnectorInstance::update_status(std::int64_t now_ns, bool always) {
   status_.queue_frames_bytes = queue_.bytes();
   status_.queue_events_bytes = pipeline_->outbound_bytes();
   status_.held_back_ns = queue_.blocked_ns();
+  status_.dropped_frames = dropped_;
   status_.dead_letters = pipeline_->dead_letter_stats();
 }
 
@@ -396,6 +444,7 @@ std::string to_json(const InstanceStatus& s) {
       .field("queue_frames_bytes", s.queue_frames_bytes)
       .field("queue_events_bytes", s.queue_events_bytes)
       .field("held_back_ms", s.held_back_ns / 1'000'000)
+      .field("dropped_frames", s.dropped_frames)
       .field("dead_letters", s.dead_letters.letters)
       .field("dead_letters_dropped", s.dead_letters.dropped)
       .end_object();

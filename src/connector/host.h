@@ -1,9 +1,11 @@
 // ConnectorInstance: one configured connector at work. Collector thread -> frame queue -> mapper -> normalizer -> bus, with the
 // manifest's limits, a watchdog for silence, and a status record.
 //
-// Failure rules: nothing is dropped. When the bus does not take messages, publishing is tried again with backoff; meanwhile
-// events wait (and conflate where their schema allows it) up to queue.events_bytes, then frames wait up to queue.frames_bytes,
-// then the collector waits, which holds the venue back. Where a venue then hangs up, the reconnect says what is missing.
+// Failure rules. When the bus does not take messages, publishing is tried again with backoff; meanwhile events wait (and conflate
+// where their schema allows it) up to queue.events_bytes, then frames wait up to queue.frames_bytes, then the collector waits,
+// which holds the venue back. A source that cannot wait for ever (Collector::can_wait) is held back for hold_back_max_ns; then
+// its stream stops: frames are dropped and counted, and once the bus takes messages again a gap event says how many and from
+// when to when, and the connections are made anew.
 #pragma once
 
 #include <atomic>
@@ -12,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <unordered_set>
 #include <vector>
 
 #include "bus/bus.h"
@@ -40,6 +43,7 @@ struct InstanceOptions {
   std::uint32_t partitions = 1;          // of its topics, where they are new
   std::string dead_letter_overflow_file; // "" = letters past the cap are only counted
   std::uint64_t dead_letter_overflow_bytes = 64u << 20;
+  std::int64_t hold_back_max_ns = 5'000'000'000;
   std::int64_t stop_grace_ns = 5'000'000'000;  // for what is in the queues when it is stopped
 };
 
@@ -58,6 +62,7 @@ struct InstanceStatus {
   std::uint32_t wanted = 0, confirmed = 0, stale = 0;  // streams
   std::size_t queue_frames_bytes = 0, queue_events_bytes = 0;
   std::uint64_t held_back_ns = 0;  // time that the collector has waited for the queue
+  std::uint64_t dropped_frames = 0;  // that no queue had room for; gap events tell them
   DeadLetterStats dead_letters;
 };
 // One JSON object, as the health page and --json show it.
@@ -88,6 +93,8 @@ class ConnectorInstance {
   bool finished() const { return finished_; }
   InstanceStatus status() const;  // any thread
   void reconnect(std::uint32_t connection, const std::string& reason);  // any thread; what an operator may ask for
+  // Any thread. True: the bus fills up, so that what may be conflated is, though the bus still takes messages.
+  void set_backlog(bool backlog) { backlog_ = backlog; }
 
   // For tests and simulations, instead of start(): what the threads would do. step() works on the frames that are there and
   // waits at most `wait_ns` for one; true when it had any.
@@ -103,6 +110,9 @@ class ConnectorInstance {
   void publish(std::int64_t now_ns);
   void update_status(std::int64_t now_ns, bool always);
   InstanceState judge(Timestamp now, std::string& detail) const;
+  void check_flow(std::int64_t now_ns);
+  bool drops(const Frame& frame);
+  void report_dropped();
 
   const InstanceOptions options_;
   const std::string name_;  // the source id, for the log
@@ -124,8 +134,16 @@ class ConnectorInstance {
   std::string publish_error_;
   std::int64_t next_check_ns_ = 0, next_status_ns_ = 0;
   Timestamp last_frame_time_, started_, last_ok_, connected_;
+  // The stream has stopped: see the failure rules.
+  bool shedding_ = false;
+  std::int64_t full_since_ns_ = 0;        // both queues are full; 0 = they are not
+  std::int64_t shed_end_ns_ = 0;
+  std::uint64_t dropped_ = 0, dropped_reported_ = 0;
+  Timestamp dropped_from_, dropped_to_;
+  std::unordered_set<std::uint32_t> opened_, skipped_;  // connections that were ever open; that lost frames since they opened
   bool recording_ = false;                // the frames are old: a capture is played, and silence means nothing
 
+  std::atomic<bool> backlog_{false};
   std::atomic<bool> stopping_{false}, collector_done_{false}, finished_{false};
   std::atomic<std::int64_t> stop_deadline_ns_{0};
   mutable std::mutex mutex_;  // status_, collector_error_

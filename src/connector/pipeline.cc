@@ -264,6 +264,17 @@ void Pipeline::gap(std::string_view event_type, std::string_view symbol, std::st
   });
 }
 
+void Pipeline::dropped(std::uint64_t frames, Timestamp from, Timestamp to) {
+  now_ = clock_.now();
+  ++counts_.gaps;
+  system_event(kGap, "", [&](const auto& set) {
+    set("reason", std::string_view("the bus took no messages for longer than the queues hold: frames were dropped"));
+    set("missed", static_cast<std::int64_t>(std::min(frames, kSequenceMax)));
+    set("from_time", from);
+    set("to_time", to);
+  });
+}
+
 void Pipeline::alive(std::uint32_t connection, std::string_view channel, std::string_view symbol) {
   if (watch_ != nullptr) watch_->alive(connection, channel, symbol, frame_ != nullptr ? frame_->receive_time : now_, *this);
 }

@@ -65,6 +65,8 @@ class Pipeline final : public MapperOutput, public WatchActions {
   // The frame's bytes need to live during the call only.
   void on_frame(const Frame& frame);
   void check(Timestamp now);  // the watch's, see StreamWatch::check
+  // So many frames of any stream were never given to on_frame(): a gap event says so.
+  void dropped(std::uint64_t frames, Timestamp from, Timestamp to);
 
   bool batch_ready() const { return batch_.size() - published_ >= options_.batch_events || batch_.bytes() >= options_.batch_bytes; }
   bool full() const { return outbound_bytes() >= options_.outbound_bytes_max; }

@@ -283,8 +283,7 @@ Directory::~Directory() {
 }
 
 std::uint64_t Directory::partition_bytes_max(const TopicRecord& record) const {
-  const std::uint64_t bytes = record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
-  return bytes / record.options.partitions;
+  return retention_bytes(record) / record.options.partitions;
 }
 
 PartitionOptions Directory::partition_options(const TopicRecord& record, std::uint32_t partition) const {

@@ -51,6 +51,9 @@ class Directory {
   // start is gone.
   bool is_live(std::int64_t until_ns, std::uint64_t boot, std::uint64_t process) const;
   const EmbeddedBusOptions& options() const { return options_; }
+  std::uint64_t retention_bytes(const TopicRecord& record) const {
+    return record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
+  }
   bool keep_unread() { return state().keep_unread.load(std::memory_order_relaxed) != 0; }
 
   // kNotFound when it does not exist.

@@ -62,6 +62,8 @@ class EmbeddedBus final : public Bus {
     TopicStats stats;
     stats.topic = record.topic;
     stats.partitions = record.options.partitions;
+    stats.retention_ns = record.options.retention_ns;
+    stats.retention_bytes = directory_->retention_bytes(record);
     std::map<std::string, GroupStats, std::less<>> groups;
     for (const auto& partition : topic->partitions) UTP_CHECK(add_partition(record, *partition, stats, groups));
     for (auto& [name, group] : groups) {

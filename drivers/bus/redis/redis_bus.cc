@@ -146,6 +146,8 @@ Result<std::vector<TopicStats>> RedisBus::stats(std::string_view pattern) {
     TopicStats& topic = all.emplace_back();
     topic.topic = record.topic;
     topic.partitions = record.options.partitions;
+    topic.retention_ns = record.options.retention_ns;
+    topic.retention_bytes = server_->retention_bytes(record);
     for (std::uint32_t p = 0; p < record.options.partitions; ++p) {
       connection_.add(Script::kStats, server_->keys().stream(record.topic, p), {});
     }

@@ -87,9 +87,7 @@ Result<TopicRecord> Server::create_topic(Connection& connection, std::string_vie
 
 Status Server::trim_topic(Connection& connection, const TopicRecord& record) const {
   UTP_CHECK(connection.ensure());
-  const std::uint64_t bytes =
-      record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
-  const std::string bytes_each = std::to_string(std::max<std::uint64_t>(bytes / record.options.partitions, 1));
+  const std::string bytes_each = std::to_string(std::max<std::uint64_t>(retention_bytes(record) / record.options.partitions, 1));
   const std::string age_us = std::to_string(record.options.retention_ns / 1000);
   for (std::uint32_t p = 0; p < record.options.partitions; ++p) {
     connection.add(Script::kTrim, keys_.stream(record.topic, p), {bytes_each, age_us});

@@ -25,6 +25,9 @@ class Server {
   explicit Server(const RedisBusOptions& options) : options_(options), keys_(options.prefix) {}
 
   const RedisBusOptions& options() const { return options_; }
+  std::uint64_t retention_bytes(const TopicRecord& record) const {
+    return record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
+  }
   const Keys& keys() const { return keys_; }
 
   // All on the caller's connection.
