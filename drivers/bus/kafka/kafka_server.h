@@ -13,6 +13,9 @@ class KafkaServer final : public bus_test::ServerProcess {
  public:
   // Why there can be none here; "" where there can.
   static std::string missing() {
+#ifdef __SANITIZE_THREAD__
+    return "ThreadSanitizer ends a program whose library makes C11 threads, as librdkafka does";
+#endif
     if (java().empty()) return "java is not installed (Debian: apt-get install default-jre-headless)";
     if (const char* reason = std::getenv("UTP_TEST_KAFKA_MISSING")) return reason;
     if (jars().empty())
