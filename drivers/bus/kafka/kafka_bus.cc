@@ -114,6 +114,7 @@ Result<std::vector<TopicStats>> KafkaBus::stats(std::string_view pattern) {
   for (const TopicRecord& record : records) {
     for (const Partition& partition : record.all()) partitions.push_back(partition);
   }
+  UTP_TRY(const auto retention, server_->retention(records));
   UTP_TRY(const auto groups, this->groups());
   UTP_TRY(const auto marks, server_->watermarks(partitions));
   UTP_TRY(const auto bytes, server_->bytes(marks));
@@ -136,6 +137,10 @@ Result<std::vector<TopicStats>> KafkaBus::stats(std::string_view pattern) {
     TopicStats& topic = all.emplace_back();
     topic.topic = record.topic;
     topic.partitions = record.partitions;
+    if (const auto limits = retention.find(record.name); limits != retention.end()) {
+      topic.retention_ns = limits->second.ms * 1'000'000;
+      topic.retention_bytes = limits->second.partition_bytes * record.partitions;
+    }
     std::map<std::string, GroupStats> of_topic;
     for (const Partition& partition : record.all()) {
       const auto mark = marks.find(partition);

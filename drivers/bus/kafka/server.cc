@@ -269,21 +269,29 @@ Status Server::trim_by_size(const PerPartition<std::uint64_t>& limits) const {
   return {};
 }
 
-Status Server::trim(const std::vector<TopicRecord>& topics) const {
+Result<std::map<std::string, Server::Retention>> Server::retention(const std::vector<TopicRecord>& topics) const {
   std::vector<std::string> names;
   for (const TopicRecord& record : topics) names.push_back(record.name);
   UTP_TRY(auto settings, admin_->topic_settings(names, true));
+  std::map<std::string, Retention> found;
+  for (auto& [name, own] : settings) {
+    found[name] = {std::max<std::int64_t>(number(own["retention.ms"]), 0),
+                   static_cast<std::uint64_t>(std::max<std::int64_t>(number(own["retention.bytes"]), 0)),
+                   own["cleanup.policy"] == "delete"};
+  }
+  return found;
+}
+
+Status Server::trim(const std::vector<TopicRecord>& topics) const {
+  UTP_TRY(const auto limits_of, retention(topics));
   PerPartition<std::int64_t> ages;
   PerPartition<std::uint64_t> limits;
   for (const TopicRecord& record : topics) {
-    const auto found = settings.find(record.name);
-    // What is compacted, another program's, has no oldest messages to remove.
-    if (found == settings.end() || found->second["cleanup.policy"] != "delete") continue;
-    const std::int64_t age = number(found->second["retention.ms"]);
-    const std::int64_t limit = number(found->second["retention.bytes"]);
+    const auto found = limits_of.find(record.name);
+    if (found == limits_of.end() || !found->second.is_log) continue;
     for (const Partition& partition : record.all()) {
-      if (age > 0) ages[partition] = age;
-      if (limit > 0) limits[partition] = static_cast<std::uint64_t>(limit);
+      if (found->second.ms > 0) ages[partition] = found->second.ms;
+      if (found->second.partition_bytes > 0) limits[partition] = found->second.partition_bytes;
     }
   }
   const Status by_age = trim_by_age(ages);

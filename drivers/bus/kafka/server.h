@@ -49,6 +49,14 @@ class Server {
   // The topic as it stands, made when it is not there. `change`: retention becomes that of `options`.
   Result<TopicRecord> create_topic(std::string_view topic, const TopicOptions& options, bool change) const;
 
+  struct Retention {
+    std::int64_t ms = 0;                // 0 = no limit
+    std::uint64_t partition_bytes = 0;  // 0 = no limit
+    bool is_log = true;                 // what is compacted has no oldest messages to remove
+  };
+  // By Kafka's names; without topics that are gone.
+  Result<std::map<std::string, Retention>> retention(const std::vector<TopicRecord>& topics) const;
+
   Result<PerPartition<Watermarks>> watermarks(const std::vector<Partition>& partitions) const;
   // Where a reader of these partitions begins.
   Result<PerPartition<std::int64_t>> places(const std::vector<Partition>& partitions, const Start& start) const;
