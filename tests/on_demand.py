@@ -53,6 +53,35 @@ def node_with(*packages):
         ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages]])
 
 
+POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>utp</groupId><artifactId>tests</artifactId><version>1</version>
+  <dependencies>
+{}
+  </dependencies>
+</project>
+"""
+
+
+def maven_with(*packages):
+    """A folder with the jars of the packages ("group:artifact:version") and of all that they need to run."""
+    if not shutil.which("mvn"):
+        raise unittest.SkipTest("mvn is not here (Debian: apt-get install maven)")
+
+    def commands(folder):
+        lines = ["    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
+            *package.split(":")) for package in packages]
+        (folder / "pom.xml").write_text(POM.format("\n".join(lines)))
+        yield ["mvn", "-q", "-B", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies", "-DincludeScope=runtime",
+               f"-DoutputDirectory={folder / 'jars'}"]
+    return str(_install("maven", packages, commands) / "jars")
+
+
+def kafka():
+    """A broker's jars; its log goes where its log4j settings say."""
+    return maven_with("org.apache.kafka:kafka_2.13:3.9.1", "org.slf4j:slf4j-reload4j:1.7.36")
+
+
 def built(name):
     """A program of the build that is being tested."""
     build = os.environ.get("UTP_BUILD", str(pathlib.Path(__file__).resolve().parent.parent / "build" / "release"))
@@ -60,3 +89,10 @@ def built(name):
     if not path.exists():
         raise unittest.SkipTest(f"{path} is not built")
     return str(path)
+
+
+if __name__ == "__main__":  # on_demand.py kafka: prints the folder with its jars, for tests that are not Python's
+    try:
+        print({"kafka": kafka}[sys.argv[1]]())
+    except unittest.SkipTest as reason:
+        sys.exit(str(reason))

@@ -127,6 +127,18 @@ def run_script(path, pattern, env):
     return results
 
 
+def find_kafka(env):
+    """Where the tests of the Kafka bus find a broker, or why there is none."""
+    if env.get("UTP_TEST_KAFKA"):
+        return
+    found = subprocess.run([sys.executable, str(ROOT / "tests" / "on_demand.py"), "kafka"], stdin=subprocess.DEVNULL,
+                           capture_output=True, text=True, env=env)
+    if found.returncode == 0:
+        env["UTP_TEST_KAFKA"] = found.stdout.strip()
+    else:
+        env["UTP_TEST_KAFKA_MISSING"] = (found.stderr.strip().splitlines() or ["no reason given"])[-1]
+
+
 def contract_table(results):
     """Lines: the cases of the contract suites that ran against several drivers, a column for each driver."""
     marks = {"passed": "ok", "skipped": "skipped", "failed": "FAILED"}
@@ -177,6 +189,8 @@ def main():
             print("\n".join(names))
         elif names:
             jobs.append((name, lambda p=program, n=names: run_gtest(p, n, env)))
+    if any(name.startswith("kafka_") for name, _ in jobs):
+        find_kafka(env)
     for path in sorted((ROOT / "tests").glob("**/*_test.py")):
         wanted = None if pattern.search(path.name) else args.regex
         jobs.append((path.name, lambda p=path, w=wanted: run_script(p, w, env)))
