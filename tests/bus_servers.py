@@ -4,7 +4,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import on_demand  # noqa: E402
 
 START_TIMEOUT_S = 60
 
@@ -89,6 +94,65 @@ class Nats(Server):
 
     def answers(self, s):
         return s.recv(16).startswith(b"INFO")
+
+
+class Kafka(Server):
+    """One process that is broker and controller, from the jars that on_demand finds."""
+    name, package = "kafka", "java"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.controller, self.seen = free_port(), self.port
+
+    @classmethod
+    def missing(cls):
+        if not cls.program():
+            return "java is not installed (Debian: apt-get install default-jre-headless)"
+        try:
+            on_demand.kafka()
+        except unittest.SkipTest as reason:
+            return str(reason)
+        return None
+
+    def seen_at(self, port):
+        self.seen = port
+
+    def java(self, *main):
+        log = self.folder / "log4j.properties"
+        log.write_text("log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n"
+                       "log4j.appender.out.layout=org.apache.log4j.PatternLayout\nlog4j.appender.out.layout.ConversionPattern=%d %p %c{1}: %m%n\n")
+        return [self.program(), "-Xms64m", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j.configuration=file:{log}",
+                "-cp", f"{on_demand.kafka()}/*", *main]
+
+    def command(self):
+        settings = self.folder / "server.properties"
+        settings.write_text(f"""process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{self.controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.seen}
+log.dirs={self.folder}/data
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=500
+auto.create.topics.enable=false
+controlled.shutdown.enable=false
+log.cleaner.dedupe.buffer.size=2097152
+num.network.threads=1
+num.io.threads=2
+background.threads=2
+""")
+        if not (self.folder / "data" / "meta.properties").exists():
+            subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", "dXRwLXRlc3RzLWthZmthAA", "-c", str(settings)), check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=START_TIMEOUT_S)
+        return self.java("kafka.Kafka", str(settings))
+
+    def answers(self, s):
+        s.settimeout(5)
+        s.sendall(bytes.fromhex("0000000a" "0012" "0000" "00000001" "ffff"))  # which versions of the protocol it knows
+        return len(s.recv(4)) == 4
 
 
 def environment():

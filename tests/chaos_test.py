@@ -193,5 +193,13 @@ class RedisChaos(Chaos):
     kind = bus_servers.Redis
 
 
+class NatsChaos(Chaos):
+    kind = bus_servers.Nats
+
+
+class KafkaChaos(Chaos):
+    kind = bus_servers.Kafka
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -10,7 +10,7 @@ from chamber_case import ChamberCase  # noqa: E402
 
 # All rates together are 161 events a second at speed 1.
 LOAD = "{speed: 125}"
-KINDS = [bus_servers.Redis]
+KINDS = [bus_servers.Redis, bus_servers.Nats, bus_servers.Kafka]
 
 
 class Moving(ChamberCase):

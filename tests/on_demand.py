@@ -53,7 +53,7 @@ def node_with(*packages):
         ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages]])
 
 
-POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+POM = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>utp</groupId><artifactId>tests</artifactId><version>1</version>
   <dependencies>
@@ -82,6 +82,20 @@ def kafka():
     return maven_with("org.apache.kafka:kafka_2.13:3.9.1", "org.slf4j:slf4j-reload4j:1.7.36")
 
 
+def go_with(package):
+    """A program built from a Go package ("module/path@version"); its name is the module's."""
+    if not shutil.which("go"):
+        raise unittest.SkipTest("go is not here")
+    name = package.split("@")[0].split("/")[2]
+    return str(_install("go", [package], lambda folder: [
+        ["env", f"GOBIN={folder}", "GOFLAGS=-modcacherw", "go", "install", package]]) / name)
+
+
+def nats_current():
+    """A nats-server newer than the distribution's."""
+    return go_with("github.com/nats-io/nats-server/v2@v2.15.2")
+
+
 def built(name):
     """A program of the build that is being tested."""
     build = os.environ.get("UTP_BUILD", str(pathlib.Path(__file__).resolve().parent.parent / "build" / "release"))
@@ -91,8 +105,8 @@ def built(name):
     return str(path)
 
 
-if __name__ == "__main__":  # on_demand.py kafka: prints the folder with its jars, for tests that are not Python's
+if __name__ == "__main__":  # on_demand.py kafka: prints where it is, for tests that are not Python's; "nats" likewise
     try:
-        print({"kafka": kafka}[sys.argv[1]]())
+        print({"kafka": kafka, "nats": nats_current}[sys.argv[1]]())
     except unittest.SkipTest as reason:
         sys.exit(str(reason))

@@ -77,5 +77,13 @@ class RedisChamber(ServerChamber):
     kind = bus_servers.Redis
 
 
+class NatsChamber(ServerChamber):
+    kind = bus_servers.Nats
+
+
+class KafkaChamber(ServerChamber):
+    kind = bus_servers.Kafka
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -127,16 +127,16 @@ def run_script(path, pattern, env):
     return results
 
 
-def find_kafka(env):
-    """Where the tests of the Kafka bus find a broker, or why there is none."""
-    if env.get("UTP_TEST_KAFKA"):
+def find_server(env, name, variable):
+    """Where the tests of a bus find a server that no distribution package has, or why there is none."""
+    if env.get(variable):
         return
-    found = subprocess.run([sys.executable, str(ROOT / "tests" / "on_demand.py"), "kafka"], stdin=subprocess.DEVNULL,
+    found = subprocess.run([sys.executable, str(ROOT / "tests" / "on_demand.py"), name], stdin=subprocess.DEVNULL,
                            capture_output=True, text=True, env=env)
     if found.returncode == 0:
-        env["UTP_TEST_KAFKA"] = found.stdout.strip()
+        env[variable] = found.stdout.strip()
     else:
-        env["UTP_TEST_KAFKA_MISSING"] = (found.stderr.strip().splitlines() or ["no reason given"])[-1]
+        env[f"{variable}_MISSING"] = (found.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
 def contract_table(results):
@@ -189,8 +189,9 @@ def main():
             print("\n".join(names))
         elif names:
             jobs.append((name, lambda p=program, n=names: run_gtest(p, n, env)))
-    if any(name.startswith("kafka_") for name, _ in jobs):
-        find_kafka(env)
+    for prefix, name, variable in (("kafka_", "kafka", "UTP_TEST_KAFKA"), ("nats_", "nats", "UTP_TEST_NATS_CURRENT")):
+        if any(job.startswith(prefix) for job, _ in jobs):
+            find_server(env, name, variable)
     for path in sorted((ROOT / "tests").glob("**/*_test.py")):
         wanted = None if pattern.search(path.name) else args.regex
         jobs.append((path.name, lambda p=path, w=wanted: run_script(p, w, env)))

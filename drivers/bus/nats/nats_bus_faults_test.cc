@@ -166,7 +166,7 @@ TEST_F(NatsBusFaults, AServerThatHangsIsUnavailable) {
   auto reader = subscribe("g");
   expect_published(*writer, 0, 1);
   EXPECT_EQ(receive(*reader, 1).size(), 1u);
-  server_->hang();
+  server_->pause();
   const auto status = publish(*writer, 1, 1);
   const auto polled = reader->poll(1, 1000, 0);
   server_->go_on();
@@ -206,7 +206,7 @@ TEST_F(NatsBusFaults, AnInterruptEndsAWaitWhileTheServerHangs) {
   expect_published(*publisher(), 0, 1);
   EXPECT_EQ(receive(*reader, 1).size(), 1u);
   EXPECT_TRUE(reader->poll(1, 1000, 1'000'000));  // asks for what comes next
-  server_->hang();
+  server_->pause();
   reader->interrupt();
   const auto polled = reader->poll(1, 1000, 60 * kSecond);
   server_->go_on();

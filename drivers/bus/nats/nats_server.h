@@ -34,11 +34,6 @@ class NatsServer final : public bus_test::ServerProcess {
     return o;
   }
 
-  // Pauses, and waits until every thread of it stands still.
-  void hang() {
-    pause();
-    ::waitpid(pid(), nullptr, WUNTRACED);
-  }
   // What a power loss does: the server is gone, and so is the end of the files of a stream (of every one that begins like this).
   void lose_tail(const std::string& stream, std::size_t bytes) {
     stop(SIGKILL);

@@ -72,7 +72,10 @@ class ServerProcess {
     pid_ = -1;
   }
   // Its process stands still: connections stay open, nothing is answered.
-  void pause() { ::kill(pid_, SIGSTOP); }
+  void pause() {
+    ::kill(pid_, SIGSTOP);
+    ::waitpid(pid_, nullptr, WUNTRACED);  // all of its threads do
+  }
   void go_on() { ::kill(pid_, SIGCONT); }
 
  protected:
