@@ -19,7 +19,7 @@ class ServerChamber(ChamberCase):
         if self.kind is None:
             self.skipTest("the base of the others")
         self.bus = self.server(self.kind)
-        self.write_chamber(self.bus.url)
+        self.write_chamber(self.bus.url, more="topics:\n  quotes/v2: {pack: 20}\n")  # where a bus takes it
 
     def test_AKilledServerCostsNothing(self):
         process = self.start(10 * self.pace)
