@@ -39,7 +39,7 @@ class Backpressure(ChamberCase):
         lock = self.lock_store()
         stopped = self.health(lambda h: h["connectors"]["sim.a"]["status"]["dropped_frames"] > 1000, process, timeout=120)
         self.assertIn("the stream has stopped", stopped["connectors"]["sim.a"]["status"]["detail"])
-        self.assertGreater(stopped["bus"]["backlog"], 0.6)
+        self.assertGreater(stopped["bus"]["backlog"], 0.5)
         self.assertLess(self.memory(process), MEMORY_MAX)
         lock.execute("ROLLBACK")
         self.health(lambda h: h["lag"] < 5000 and h["connectors"]["sim.a"]["status"]["state"] == "up", process, timeout=120)

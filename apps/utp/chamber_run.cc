@@ -182,10 +182,11 @@ void ChamberRun::take_up_persister() {
   log::info("the bus is there");
 }
 
-// Before the bus trims what the store does not have: what may be conflated is at half of its limit, and near it nothing more is
-// taken, which a spool bridges, and past that the sources are held back.
+// Before the bus trims what the store does not have: what may be conflated is at two fifths of its limit, and at two thirds nothing
+// more is taken, which a spool bridges, and past that the sources are held back.
 void ChamberRun::judge_backlog() {
-  constexpr double kConflate = 0.5, kClose = 0.75, kStep = 0.1;  // a bus may remove an eighth of its limit at once
+  // A bus may remove an eighth of its limit at once, and hold another eighth that is not filled yet.
+  constexpr double kConflate = 0.4, kClose = 0.65, kStep = 0.1;
   if (instances_.empty() || !chamber_.persister.enabled) return;
   const BusWatch::View view = watch_->view();
   const bool conflate = view.backlog >= (pressed_ ? kConflate - kStep : kConflate);

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,9 +50,11 @@ class Admin {
   Result<PerPartition<std::int64_t>> offsets(const std::vector<Partition>& partitions, std::int64_t ms) const;
   Status delete_records(const PerPartition<std::int64_t>& before) const;
 
-  Result<std::vector<std::string>> groups() const;
-  Result<std::map<std::string, std::vector<GroupMember>>> members(const std::vector<std::string>& groups) const;
-  Result<PerPartition<Committed>> committed(const std::string& group) const;
+  // Of the whole cluster, with those who are in them.
+  Result<std::map<std::string, std::vector<GroupMember>>> groups() const;
+  // Through a client of the group that never joins it: with the admin calls for a group's offsets and members, librdkafka (2.0, and
+  // those after it so far) ends the process when the connection breaks at the wrong moment.
+  Result<PerPartition<Committed>> committed(const std::string& group, const std::vector<Partition>& partitions) const;
   // False where the group has members: offsets are theirs then.
   Result<bool> commit(const std::string& group, const PerPartition<Committed>& offsets) const;
   Status delete_group(const std::string& group) const;
@@ -61,9 +64,13 @@ class Admin {
   Result<Event> run(std::string_view what, rd_kafka_admin_op_t operation,
                     const std::function<void(const rd_kafka_AdminOptions_t*, rd_kafka_queue_t*)>& start) const;
   int timeout_ms() const { return millis(options_->answer_timeout_ns); }
+  Result<rd_kafka_t*> group_client(const std::string& group) const;
 
   rd_kafka_t* rk_;
   const KafkaBusOptions* options_;
+  static constexpr std::size_t kGroupClientsMax = 64;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Client> clients_;
 };
 
 }  // namespace utp::kafka_bus

@@ -1,13 +1,12 @@
 // What Admin asks about groups.
 #include "drivers/bus/kafka/admin.h"
 
+#include <algorithm>
+
 namespace utp::kafka_bus {
 namespace {
 
-using ListOffsets =
-    std::unique_ptr<rd_kafka_ListConsumerGroupOffsets_t, Free<rd_kafka_ListConsumerGroupOffsets_destroy>>;
-using AlterOffsets =
-    std::unique_ptr<rd_kafka_AlterConsumerGroupOffsets_t, Free<rd_kafka_AlterConsumerGroupOffsets_destroy>>;
+using GroupList = std::unique_ptr<const rd_kafka_group_list, Free<rd_kafka_group_list_destroy>>;
 using DeleteGroup = std::unique_ptr<rd_kafka_DeleteGroup_t, Free<rd_kafka_DeleteGroup_destroy>>;
 
 // Of a group that is not there, or no longer.
@@ -18,105 +17,90 @@ bool has_members(rd_kafka_resp_err_t error) {
          error == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION || error == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
 }
 
-}  // namespace
-
-Result<std::vector<std::string>> Admin::groups() const {
-  UTP_TRY(const Event event,
-          run("list of groups", RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS,
-              [&](auto* options, auto* queue) { rd_kafka_ListConsumerGroups(rk_, options, queue); }));
-  const auto* result = rd_kafka_event_ListConsumerGroups_result(event.get());
-  std::size_t count = 0;
-  const auto** errors = rd_kafka_ListConsumerGroups_result_errors(result, &count);
-  if (count > 0)
-    return fail_with(*options_, "list of groups", rd_kafka_error_code(errors[0]), rd_kafka_error_string(errors[0]));
-  const auto** listings = rd_kafka_ListConsumerGroups_result_valid(result, &count);
-  std::vector<std::string> groups;
-  for (std::size_t i = 0; i < count; ++i) groups.emplace_back(rd_kafka_ConsumerGroupListing_group_id(listings[i]));
-  return groups;
-}
-
-Result<std::map<std::string, std::vector<GroupMember>>> Admin::members(const std::vector<std::string>& groups) const {
-  std::map<std::string, std::vector<GroupMember>> all;
-  if (groups.empty()) return all;
-  std::vector<const char*> names;
-  for (const std::string& group : groups) names.push_back(group.c_str());
-  UTP_TRY(const Event event,
-          run("members of groups", RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, [&](auto* options, auto* queue) {
-            rd_kafka_DescribeConsumerGroups(rk_, names.data(), names.size(), options, queue);
-          }));
-  std::size_t count = 0;
-  const auto** described =
-      rd_kafka_DescribeConsumerGroups_result_groups(rd_kafka_event_DescribeConsumerGroups_result(event.get()), &count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::string group = rd_kafka_ConsumerGroupDescription_group_id(described[i]);
-    if (const auto* error = rd_kafka_ConsumerGroupDescription_error(described[i]);
-        error != nullptr && rd_kafka_error_code(error)) {
-      if (is_unknown(rd_kafka_error_code(error))) continue;
-      return fail_with(*options_, "members of group " + group, rd_kafka_error_code(error),
-                       rd_kafka_error_string(error));
+// What a member was given, as the consumer protocol writes it: version, then topics with their partitions; big-endian.
+std::vector<Partition> read_assignment(std::string_view bytes) {
+  std::vector<Partition> all;
+  const auto number = [&](std::size_t size) {
+    if (bytes.size() < size) {
+      bytes = {};
+      return std::int64_t{-1};
     }
-    std::vector<GroupMember>& members = all[group];
-    for (std::size_t m = 0; m < rd_kafka_ConsumerGroupDescription_member_count(described[i]); ++m) {
-      const auto* member = rd_kafka_ConsumerGroupDescription_member(described[i], m);
-      GroupMember& one = members.emplace_back();
-      one.name = rd_kafka_MemberDescription_client_id(member);
-      for (const auto& part :
-           parts(rd_kafka_MemberAssignment_partitions(rd_kafka_MemberDescription_assignment(member)))) {
-        one.partitions.emplace_back(part.topic, static_cast<std::uint32_t>(part.partition));
-      }
+    std::uint64_t value = 0;
+    for (const char c : bytes.substr(0, size)) value = value << 8 | static_cast<unsigned char>(c);
+    bytes.remove_prefix(size);
+    return static_cast<std::int64_t>(value);
+  };
+  if (number(2) < 0) return all;
+  for (std::int64_t topics = number(4); topics > 0 && !bytes.empty(); --topics) {
+    const std::size_t length = static_cast<std::size_t>(std::max<std::int64_t>(number(2), 0));
+    const std::string topic(bytes.substr(0, length));
+    bytes.remove_prefix(std::min(length, bytes.size()));
+    for (std::int64_t partitions = number(4); partitions > 0 && !bytes.empty(); --partitions) {
+      all.emplace_back(topic, static_cast<std::uint32_t>(number(4)));
     }
   }
   return all;
 }
 
-Result<PerPartition<Committed>> Admin::committed(const std::string& group) const {
-  const ListOffsets wanted(rd_kafka_ListConsumerGroupOffsets_new(group.c_str(), nullptr));
-  UTP_TRY(const Event event,
-          run("offsets of group " + group, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, [&](auto* options, auto* queue) {
-            rd_kafka_ListConsumerGroupOffsets_t* all[] = {wanted.get()};
-            rd_kafka_ListConsumerGroupOffsets(rk_, all, 1, options, queue);
-          }));
+}  // namespace
+
+Result<std::map<std::string, std::vector<GroupMember>>> Admin::groups() const {
+  const rd_kafka_group_list* raw = nullptr;
+  const auto error = rd_kafka_list_groups(rk_, nullptr, &raw, timeout_ms());
+  const GroupList list(raw);
+  if (error && error != RD_KAFKA_RESP_ERR__PARTIAL) return fail_with(*options_, "list of groups", error);
+  std::map<std::string, std::vector<GroupMember>> all;
+  for (int i = 0; list && i < list->group_cnt; ++i) {
+    const rd_kafka_group_info& group = list->groups[i];
+    std::vector<GroupMember>& members = all[group.group];
+    for (int m = 0; m < group.member_cnt; ++m) {
+      const rd_kafka_group_member_info& member = group.members[m];
+      members.push_back({member.client_id, read_assignment({static_cast<const char*>(member.member_assignment),
+                                                            static_cast<std::size_t>(member.member_assignment_size)})});
+    }
+  }
+  return all;
+}
+
+Result<rd_kafka_t*> Admin::group_client(const std::string& group) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = clients_.find(group); found != clients_.end()) return found->second.get();
+  if (clients_.size() >= kGroupClientsMax) return fail(Code::kFull, place(*options_) + ": more than " + std::to_string(kGroupClientsMax) +
+                                                            " groups are looked at in one process; open the bus anew for further ones");
+  UTP_TRY(Client client, new_client(RD_KAFKA_CONSUMER, *options_, {{"group.id", group}, {"enable.auto.commit", "false"}}));
+  return clients_.emplace(group, std::move(client)).first->second.get();
+}
+
+Result<PerPartition<Committed>> Admin::committed(const std::string& group, const std::vector<Partition>& partitions) const {
   PerPartition<Committed> offsets;
-  std::size_t count = 0;
-  const auto** results = rd_kafka_ListConsumerGroupOffsets_result_groups(
-      rd_kafka_event_ListConsumerGroupOffsets_result(event.get()), &count);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (const auto* error = rd_kafka_group_result_error(results[i]); error != nullptr && rd_kafka_error_code(error)) {
-      if (is_unknown(rd_kafka_error_code(error))) continue;
-      return fail_with(*options_, "offsets of group " + group, rd_kafka_error_code(error),
-                       rd_kafka_error_string(error));
-    }
-    for (const auto& part : parts(rd_kafka_group_result_partitions(results[i]))) {
-      if (part.err || part.offset < 0) continue;
-      offsets[{part.topic, static_cast<std::uint32_t>(part.partition)}] = {part.offset, note_of(part)};
-    }
+  if (partitions.empty()) return offsets;
+  UTP_TRY(rd_kafka_t* const client, group_client(group));
+  const List list = new_list(partitions.size());
+  for (const auto& [topic, number] : partitions) add(list, topic, number, RD_KAFKA_OFFSET_INVALID);
+  if (const auto error = rd_kafka_committed(client, list.get(), timeout_ms())) return fail_with(*options_, "offsets of group " + group, error);
+  for (const auto& part : parts(list.get())) {
+    if (part.err || part.offset < 0) continue;
+    offsets[{part.topic, static_cast<std::uint32_t>(part.partition)}] = {part.offset, note_of(part)};
   }
   return offsets;
 }
 
 Result<bool> Admin::commit(const std::string& group, const PerPartition<Committed>& offsets) const {
   if (offsets.empty()) return true;
+  UTP_TRY(rd_kafka_t* const client, group_client(group));
   const List list = new_list(offsets.size());
   for (const auto& [partition, committed] : offsets)
     set_note(add(list, partition.first, partition.second, committed.offset), committed.note);
-  const AlterOffsets wanted(rd_kafka_AlterConsumerGroupOffsets_new(group.c_str(), list.get()));
   const std::string what = "offsets of group " + group;
-  UTP_TRY(const Event event, run(what, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, [&](auto* options, auto* queue) {
-            rd_kafka_AlterConsumerGroupOffsets_t* all[] = {wanted.get()};
-            rd_kafka_AlterConsumerGroupOffsets(rk_, all, 1, options, queue);
-          }));
-  std::size_t count = 0;
-  const auto** results = rd_kafka_AlterConsumerGroupOffsets_result_groups(
-      rd_kafka_event_AlterConsumerGroupOffsets_result(event.get()), &count);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (const auto* error = rd_kafka_group_result_error(results[i]); error != nullptr && rd_kafka_error_code(error)) {
-      if (has_members(rd_kafka_error_code(error))) return false;
-      return fail_with(*options_, what, rd_kafka_error_code(error), rd_kafka_error_string(error));
-    }
-    for (const auto& part : parts(rd_kafka_group_result_partitions(results[i]))) {
-      if (has_members(part.err)) return false;
-      if (part.err) return fail_with(*options_, what, part.err);
-    }
+  const Queue queue(rd_kafka_queue_new(client));
+  if (const auto error = rd_kafka_commit_queue(client, list.get(), queue.get(), nullptr, nullptr)) return fail_with(*options_, what, error);
+  const Event event(rd_kafka_queue_poll(queue.get(), timeout_ms()));
+  if (!event) return fail_with(*options_, what, RD_KAFKA_RESP_ERR__TIMED_OUT);
+  if (has_members(rd_kafka_event_error(event.get()))) return false;
+  if (const auto error = rd_kafka_event_error(event.get())) return fail_with(*options_, what, error);
+  for (const auto& part : parts(rd_kafka_event_topic_partition_list(event.get()))) {
+    if (has_members(part.err)) return false;
+    if (part.err) return fail_with(*options_, what, part.err);
   }
   return true;
 }

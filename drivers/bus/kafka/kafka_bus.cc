@@ -66,7 +66,7 @@ class KafkaBus final : public Bus {
   }
 
  private:
-  Result<std::map<std::string, Group>> groups() const;
+  Result<std::map<std::string, Group>> groups(const std::vector<Partition>& partitions) const;
   void run_janitor();
 
   std::shared_ptr<Server> server_;
@@ -91,17 +91,15 @@ void KafkaBus::run_janitor() {
 }
 
 // By the port's names.
-Result<std::map<std::string, Group>> KafkaBus::groups() const {
+Result<std::map<std::string, Group>> KafkaBus::groups(const std::vector<Partition>& partitions) const {
   const std::string& prefix = server_->options().prefix;
-  UTP_TRY(auto names, server_->admin().groups());
-  std::erase_if(names,
-                [&](const std::string& name) { return !name.starts_with(prefix) || server_->is_own_group(name); });
-  UTP_TRY(auto members, server_->admin().members(names));
+  UTP_TRY(auto all, server_->admin().groups());
   std::map<std::string, Group> groups;
-  for (const std::string& name : names) {
+  for (auto& [name, members] : all) {
+    if (!name.starts_with(prefix) || server_->is_own_group(name)) continue;
     Group& group = groups[name.substr(prefix.size())];
-    UTP_TRY(group.committed, server_->admin().committed(name));
-    group.members = std::move(members[name]);
+    UTP_TRY(group.committed, server_->admin().committed(name, partitions));
+    group.members = std::move(members);
   }
   return groups;
 }
@@ -115,10 +113,10 @@ Result<std::vector<TopicStats>> KafkaBus::stats(std::string_view pattern) {
     for (const Partition& partition : record.all()) partitions.push_back(partition);
   }
   UTP_TRY(const auto retention, server_->retention(records));
-  UTP_TRY(const auto groups, this->groups());
+  UTP_TRY(const auto groups, this->groups(partitions));
   UTP_TRY(const auto marks, server_->watermarks(partitions));
   UTP_TRY(const auto bytes, server_->bytes(marks));
-  UTP_TRY(const auto lost, server_->lost());
+  UTP_TRY(const auto lost, server_->lost(partitions));
   // The messages whose times are told: the first, the last, and each group's next.
   PerPartition<std::set<std::int64_t>> wanted;
   for (const auto& [partition, at] : marks) {

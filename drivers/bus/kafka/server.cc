@@ -304,7 +304,7 @@ Status Server::trim(const std::vector<TopicRecord>& topics) const {
 // Offsets of a group that nobody joins: the offset is the count, its note the last range.
 Status Server::record_lost(const Partition& partition, std::int64_t from, std::int64_t to) const {
   const std::string group = options_.prefix + kLostGroup;
-  UTP_TRY(const auto known, admin_->committed(group));
+  UTP_TRY(const auto known, admin_->committed(group, {partition}));
   const std::int64_t now = SystemClock().now().ns;
   std::int64_t count = 0;
   std::int64_t last_from = 0, last_to = 0, last_time = 0;
@@ -328,8 +328,8 @@ Status Server::record_lost(const Partition& partition, std::int64_t from, std::i
   return {};
 }
 
-Result<PerPartition<std::uint64_t>> Server::lost() const {
-  UTP_TRY(const auto known, admin_->committed(options_.prefix + kLostGroup));
+Result<PerPartition<std::uint64_t>> Server::lost(const std::vector<Partition>& partitions) const {
+  UTP_TRY(const auto known, admin_->committed(options_.prefix + kLostGroup, partitions));
   PerPartition<std::uint64_t> lost;
   for (const auto& [partition, committed] : known) lost[partition] = static_cast<std::uint64_t>(committed.offset);
   return lost;

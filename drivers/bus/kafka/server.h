@@ -69,7 +69,7 @@ class Server {
   // Messages of [from, to) were confirmed to a publisher, and are not there. Each is counted once, however many report
   // it.
   Status record_lost(const Partition& partition, std::int64_t from, std::int64_t to) const;
-  Result<PerPartition<std::uint64_t>> lost() const;
+  Result<PerPartition<std::uint64_t>> lost(const std::vector<Partition>& partitions) const;
   // Of this topic, by this bus.
   bool is_first_warning(const std::string& name) {
     std::lock_guard lock(warned_mutex_);

@@ -31,12 +31,14 @@ bool passes_by(rd_kafka_resp_err_t error) {
 // its.
 Status KafkaSubscription::start_group(const std::vector<TopicRecord>& found) {
   const std::string group = server_->group_name(options_.group);
-  UTP_TRY(const auto known, server_->admin().committed(group));
-  std::vector<Partition> fresh;
+  std::vector<Partition> wanted;
   for (const TopicRecord& record : found) {
-    for (const Partition& partition : record.all()) {
-      if (!known.contains(partition)) fresh.push_back(partition);
-    }
+    for (const Partition& partition : record.all()) wanted.push_back(partition);
+  }
+  UTP_TRY(const auto known, server_->admin().committed(group, wanted));
+  std::vector<Partition> fresh;
+  for (const Partition& partition : wanted) {
+    if (!known.contains(partition)) fresh.push_back(partition);
   }
   UTP_TRY(const auto places, server_->places(fresh, options_.start));
   PerPartition<Committed> starts;
