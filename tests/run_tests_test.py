@@ -29,6 +29,11 @@ class RunTests(unittest.TestCase):
         listed = self.run_tests("--list", "run_tests_test").stdout.split()
         self.assertEqual(sorted(listed), sorted(f"RunTests.{name}" for name in dir(self) if name.startswith("test_")))
 
+    def test_ExcludedTestsAreLeftOut(self):
+        listed = self.run_tests("--list", "--exclude", "Excluded|Program", "run_tests_test").stdout.split()
+        self.assertIn("RunTests.test_TheNameOfAScriptPicksItsTests", listed)
+        self.assertNotIn("RunTests.test_ExcludedTestsAreLeftOut", listed)
+
     def test_TheNameOfAProgramPicksItsTests(self):
         if not (BUILD / "bin" / "cli_unit_test").exists():
             self.skipTest(f"{BUILD} has no cli_unit_test; name a build folder in UTP_BUILD")

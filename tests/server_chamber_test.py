@@ -12,16 +12,17 @@ from chamber_case import TIMEOUT_S, ChamberCase  # noqa: E402
 
 class ServerChamber(ChamberCase):
     kind = None
+    pace = 1  # of the slowest step: how long a server takes to come up, or to be found gone
 
     def setUp(self):
         super().setUp()
         if self.kind is None:
             self.skipTest("the base of the others")
         self.bus = self.server(self.kind)
-        self.write_chamber(self.bus.url)
+        self.write_chamber(self.bus.url, more="topics:\n  quotes/v2: {pack: 20}\n")  # where a bus takes it
 
     def test_AKilledServerCostsNothing(self):
-        process = self.start(10)
+        process = self.start(10 * self.pace)
         self.bus.kill()
         waiting = self.health(lambda h: h["spool"]["waiting"] > 50)
         self.assertEqual(waiting["state"], "degraded")
@@ -52,14 +53,14 @@ class ServerChamber(ChamberCase):
 
     def test_AServerThatIsNotThereAtTheStartIsWaitedFor(self):
         self.bus.kill()
-        process = self.start_only(12)
+        process = self.start_only(12 * self.pace)
         waiting = self.health(lambda h: h["spool"]["waiting"] > 50, process)
         self.assertEqual(waiting["state"], "degraded")
         self.bus.start()
         self.check_all_stored(self.finish(process))
 
     def test_AServerThatHangsCostsNothing(self):
-        process = self.start(16)
+        process = self.start(16 * self.pace)
         self.bus.pause()
         time.sleep(12)  # longer than an answer is waited for
         self.bus.go_on()
@@ -83,6 +84,7 @@ class NatsChamber(ServerChamber):
 
 class KafkaChamber(ServerChamber):
     kind = bus_servers.Kafka
+    pace = 3
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """Runs every test of a build: GoogleTest programs named in <build>/tests.list, and the scripts in tests/ that are named
 *_test.py (unittest). Prints failures in full, skips with their reason, and closes with "N passed, N failed".
 
-    run_tests.py --build DIR [--jobs N] [--list] [REGEX]
+    run_tests.py --build DIR [--jobs N] [--list] [--exclude REGEX] [REGEX]
 
 REGEX is searched in the full test name (Suite.Case), and in the name of its program or script: then all of its tests run.
 Exit status 0 only when at least one test ran and none failed, 2 when none matches or the regex is none.
@@ -92,11 +92,11 @@ def run_gtest(program, names, env):
     return results
 
 
-def run_script(path, pattern, env):
+def run_script(path, pattern, exclude, env):
     """unittest scripts: each test method by name."""
     code = (
         "import sys,unittest,json,importlib.util,re,time\n"
-        "path,pattern,list_only=sys.argv[1:4]\n"
+        "path,pattern,list_only,exclude=sys.argv[1:5]\n"
         "spec=importlib.util.spec_from_file_location('t',path);m=importlib.util.module_from_spec(spec)\n"
         "sys.modules['t']=m;spec.loader.exec_module(m)\n"
         "def flat(s):\n"
@@ -104,6 +104,7 @@ def run_script(path, pattern, env):
         "    yield from flat(t) if isinstance(t,unittest.TestSuite) else [t]\n"
         "for t in flat(unittest.defaultTestLoader.loadTestsFromModule(m)):\n"
         "  name=type(t).__name__+'.'+t._testMethodName\n"
+        "  if exclude and re.search(exclude,name): continue\n"
         "  if pattern and not re.search(pattern,name): continue\n"
         "  if list_only=='1': print('@@'+json.dumps([name,'listed','',0.0]),flush=True); continue\n"
         "  r=unittest.TestResult();began=time.monotonic();unittest.TestSuite([t]).run(r)\n"
@@ -112,7 +113,7 @@ def run_script(path, pattern, env):
         "  text=bad[0][1] if bad else r.skipped[0][1] if r.skipped else ''\n"
         "  print('@@'+json.dumps([name,state,text,time.monotonic()-began]),flush=True)\n")
     try:
-        done = subprocess.run([sys.executable, "-c", code, str(path), pattern or "", "1" if env.get("UTP_LIST") else "0"],
+        done = subprocess.run([sys.executable, "-c", code, str(path), pattern or "", "1" if env.get("UTP_LIST") else "0", exclude or ""],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, env=env, cwd=ROOT)
         out, err, status = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as late:
@@ -163,6 +164,7 @@ def main():
     parser.add_argument("--build", required=True, type=pathlib.Path)
     parser.add_argument("--jobs", type=int, default=1, help="programs at once (default 1: tests may measure time)")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--exclude", metavar="REGEX", help="tests whose full name matches are left out")
     parser.add_argument("--fail-on-skip", metavar="REGEX", help="a skip whose name matches counts as a failure")
     parser.add_argument("regex", nargs="?")
     args = parser.parse_args()
@@ -185,6 +187,8 @@ def main():
         names = gtest_names(program)
         if not pattern.search(name):
             names = [n for n in names if pattern.search(n)]
+        if args.exclude:
+            names = [n for n in names if not re.search(args.exclude, n)]
         if args.list:
             print("\n".join(names))
         elif names:
@@ -194,7 +198,7 @@ def main():
             find_server(env, name, variable)
     for path in sorted((ROOT / "tests").glob("**/*_test.py")):
         wanted = None if pattern.search(path.name) else args.regex
-        jobs.append((path.name, lambda p=path, w=wanted: run_script(p, w, env)))
+        jobs.append((path.name, lambda p=path, w=wanted: run_script(p, w, args.exclude, env)))
     passed = failed = 0
     skips, reports, slow, states = [], [], [], []
     with concurrent.futures.ThreadPoolExecutor(max_workers=args.jobs) as pool:

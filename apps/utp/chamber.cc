@@ -19,7 +19,7 @@
 namespace utp::app {
 namespace {
 
-constexpr std::string_view kSchemaPath = "schemas/chamber/1.1.0.json";
+constexpr std::string_view kSchemaPath = "schemas/chamber/1.2.0.json";
 constexpr std::size_t kSecretBytesMax = 64 * 1024;
 
 Result<Schema> chamber_schema() {
@@ -214,6 +214,7 @@ void read_topics(Reader& in, const JsonValue& root, Chamber& chamber) {
     if (const auto n = in.integer(*e, "partitions")) t.partitions = static_cast<std::uint32_t>(*n);
     t.retention_ns = in.duration(*e, "retention", pointer);
     t.retention_bytes = in.size(*e, "retention_bytes", pointer);
+    if (const auto n = in.integer(*e, "pack")) t.pack = static_cast<std::uint32_t>(*n);
     chamber.topics.push_back(std::move(t));
   }
 }

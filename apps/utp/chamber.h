@@ -1,4 +1,4 @@
-// A chamber's configuration: one YAML file, checked by schemas/chamber/1.1.0.json, with every default filled in.
+// A chamber's configuration: one YAML file, checked by schemas/chamber/1.2.0.json, with every default filled in.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,7 @@ struct TopicConfig {
   std::optional<std::uint32_t> partitions;
   std::optional<std::int64_t> retention_ns;
   std::optional<std::uint64_t> retention_bytes;
+  std::optional<std::uint32_t> pack;
   std::string place;
 };
 

@@ -82,6 +82,7 @@ class ChamberBus final : public Bus {
     if (config) {
       merged.partitions = config->partitions.value_or(options.partitions);
       merged.retention_ns = config->retention_ns.value_or(options.retention_ns);
+      merged.pack = config->pack.value_or(options.pack);
       merged.retention_bytes = config->retention_bytes.value_or(options.retention_bytes);
     }
     auto done = inner_->configure_topic(topic, merged);

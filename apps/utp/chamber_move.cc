@@ -100,6 +100,7 @@ Status ChamberRun::move_to(Chamber next) {
   });
   driver_ = std::move(driver);
   gate_closed_ = false;
+  watch_ = std::make_unique<BusWatch>(driver_, chamber_.realm, chamber_.persister.group);
   if (!spooled) log::error("the disk spool cannot be opened: while the bus takes nothing, sources are held back", {{"error", spooled.error().message}});
   if (part) {
     std::swap(persister_, part);

@@ -69,6 +69,7 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
   }
   run->keep_unread_ = options.keep_unread;
   UTP_TRY(run->driver_, run->open_driver(run->chamber_.bus, options.wait_for_bus));
+  run->watch_ = std::make_unique<BusWatch>(run->driver_, run->chamber_.realm, run->chamber_.persister.group);
   Status spooled;
   auto mover = std::make_unique<MovingBus>(run->with_spool(run->driver_, spooled));
   UTP_CHECK(spooled);
@@ -91,8 +92,7 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
     if (part) run->persister_ = *std::move(part);
     else if (options.wait_for_bus && part.error().retryable && local_path(run->chamber_.bus).empty()) {
       run->persister_waits_ = true;
-      run->bus_error_ = part.error().message;
-      log::warn("the bus is not there; it is tried again until it is", {{"error", run->bus_error_}});
+      log::warn("the bus is not there; it is tried again until it is", {{"error", part.error().message}});
     } else return fail(std::move(part.error()));
     run->remembers_buses_ = options.connectors && !run->chamber_.file.empty();
     run->take_up_earlier_buses();
@@ -167,15 +167,13 @@ Result<std::shared_ptr<GatedBus>> ChamberRun::open_driver(const std::string& url
 }
 
 void ChamberRun::take_up_persister() {
-  if (!persister_waits_ || clock_.monotonic_ns() < next_take_up_ns_) return;
-  next_take_up_ns_ = clock_.monotonic_ns() + 1'000'000'000;
+  if (!persister_waits_ || !watch_->view().reachable) return;
   auto part = [&]() -> Result<std::unique_ptr<ChamberPersister>> {
-    UTP_CHECK(driver_->stats("utp.>"));  // is it there?
     UTP_TRY(auto store, open_store(chamber_.store, true, chamber_.realm));
     return make_persister(driver_, chamber_.bus_shown, std::move(store));
   }();
   if (!part) {
-    bus_error_ = part.error().message;
+    log::warn("the persister cannot start yet", {{"error", part.error().message}});
     return;
   }
   persister_ = *std::move(part);
@@ -187,39 +185,21 @@ void ChamberRun::take_up_persister() {
 // Before the bus trims what the store does not have: what may be conflated is at half of its limit, and near it nothing more is
 // taken, which a spool bridges, and past that the sources are held back.
 void ChamberRun::judge_backlog() {
-  constexpr std::int64_t kLookNs = 1'000'000'000, kCloseLookNs = 200'000'000;
-  if (instances_.empty() || !chamber_.persister.enabled || clock_.monotonic_ns() < next_backlog_ns_) return;
-  const auto stats = driver_->stats(fmt::format("utp.{}.>", chamber_.realm));
-  next_backlog_ns_ = clock_.monotonic_ns() + (backlog_ > 0.25 ? kCloseLookNs : kLookNs);
-  if (!stats) return;
-  const std::vector<TopicStats>& topics = *stats;
   constexpr double kConflate = 0.5, kClose = 0.75, kStep = 0.1;  // a bus may remove an eighth of its limit at once
-  const TopicStats* worst = nullptr;
-  double unread = 0;
-  backlog_ = 0;
-  for (const TopicStats& topic : topics) {
-    for (const GroupStats& group : topic.groups) {
-      if (group.group != chamber_.persister.group || topic.messages == 0 || topic.retention_bytes == 0) continue;
-      const double bytes = static_cast<double>(topic.bytes) / static_cast<double>(topic.messages) * static_cast<double>(group.lag);
-      const double share = bytes / static_cast<double>(topic.retention_bytes);
-      if (share <= backlog_) continue;
-      backlog_ = share;
-      unread = bytes;
-      worst = &topic;
-    }
-  }
-  const bool conflate = backlog_ >= (pressed_ ? kConflate - kStep : kConflate);
+  if (instances_.empty() || !chamber_.persister.enabled) return;
+  const BusWatch::View view = watch_->view();
+  const bool conflate = view.backlog >= (pressed_ ? kConflate - kStep : kConflate);
   if (conflate != pressed_) {
     pressed_ = conflate;
     for (auto& instance : instances_) instance->set_backlog(conflate);
   }
-  const bool close = worst && backlog_ >= (gate_closed_ ? kClose - kStep : kClose);
+  const bool close = view.backlog >= (gate_closed_ ? kClose - kStep : kClose);
   if (close == gate_closed_) return;
   gate_closed_ = close;
   driver_->close(close ? fmt::format("the store is behind: {} of the {} that {} may hold wait for it; the bus takes no more until some is stored",
-                                     human_bytes(static_cast<std::uint64_t>(unread)), human_bytes(worst->retention_bytes), worst->topic)
+                                     human_bytes(view.backlog_bytes), human_bytes(view.backlog_limit), view.backlog_topic)
                        : "");
-  if (close) log::warn("the bus is closed for new events until the store has caught up", {{"topic", worst->topic}});
+  if (close) log::warn("the bus is closed for new events until the store has caught up", {{"topic", view.backlog_topic}});
   else log::info("the store has caught up; the bus takes events again");
 }
 
@@ -322,7 +302,7 @@ ChamberStatus ChamberRun::status() {
   if (persister_) add_persister_status(s);
   if (persister_waits_ && s.state == "up") {
     s.state = "degraded";
-    s.detail = bus_error_;
+    s.detail = watch_->view().error;
   }
   if (spool_) {
     if (auto spool = spool_->spool_stats()) s.spool = *std::move(spool);
@@ -335,21 +315,18 @@ ChamberStatus ChamberRun::status() {
       s.detail = fmt::format("{} messages wait in the disk spool: {}", s.spool->waiting, s.spool->last_error);
     }
   }
-  for (const char* suffix : {"", ".dlq"}) {
-    auto topics = bus_->stats(fmt::format("utp.{}.>{}", chamber_.realm, suffix));
-    if (!topics) continue;
-    for (TopicStats& topic : *topics) {
-      s.bus_messages += topic.messages;
-      s.bus_bytes += topic.bytes;
-      for (const GroupStats& group : topic.groups) {
-        if (group.group != chamber_.persister.group) continue;
-        s.lag += group.lag;
-        if (group.oldest_unread.ns > 0 && (s.oldest_unread.ns == 0 || group.oldest_unread < s.oldest_unread)) s.oldest_unread = group.oldest_unread;
-      }
-      s.topics.push_back(std::move(topic));
+  BusWatch::View view = watch_->view();
+  for (TopicStats& topic : view.topics) {
+    s.bus_messages += topic.messages;
+    s.bus_bytes += topic.bytes;
+    for (const GroupStats& group : topic.groups) {
+      if (group.group != chamber_.persister.group) continue;
+      s.lag += group.lag;
+      if (group.oldest_unread.ns > 0 && (s.oldest_unread.ns == 0 || group.oldest_unread < s.oldest_unread)) s.oldest_unread = group.oldest_unread;
     }
+    s.topics.push_back(std::move(topic));
   }
-  s.backlog = backlog_;
+  s.backlog = view.backlog;
   return s;
 }
 
@@ -373,6 +350,12 @@ void ChamberRun::forward_spool(std::int64_t patience_ns, const std::function<voi
 }
 
 Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up) {
+  const Status stopped = stop_parts(patience_ns, while_waiting, give_up);
+  if (watch_->view().reachable) watch_->refresh();  // the last figures are those of the end
+  return stopped;
+}
+
+Status ChamberRun::stop_parts(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up) {
   state_ = "stopping";
   std::vector<std::thread> stoppers;
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
@@ -380,7 +363,7 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
   forward_spool(patience_ns, while_waiting, give_up);
   if (persister_waits_) {
     state_ = "stopped";
-    return fail(Code::kUnavailable, fmt::format("the bus was not there: {}; {} events wait in the disk spool for the next start", bus_error_, status().lag), true);
+    return fail(Code::kUnavailable, fmt::format("the bus was not there: {}; {} events wait in the disk spool for the next start", watch_->view().error, status().lag), true);
   }
   if (!persister_) {
     state_ = "stopped";

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/utp/bus_watch.h"
 #include "apps/utp/chamber.h"
 #include "apps/utp/chamber_persister.h"
 #include "apps/utp/counting_store.h"
@@ -106,6 +107,7 @@ class ChamberRun {
   void add_persister_status(ChamberStatus& status);
   Result<std::shared_ptr<GatedBus>> open_driver(const std::string& url, bool wait) const;
   void take_up_persister();
+  Status stop_parts(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up);
   void judge_backlog();
   Status reload_file();
   Status move_to(Chamber next);
@@ -129,8 +131,6 @@ class ChamberRun {
   std::unique_ptr<ChamberPersister> persister_;
   // The bus is not there yet, so that neither is the persister.
   bool persister_waits_ = false;
-  std::int64_t next_take_up_ns_ = 0;
-  std::string bus_error_;
   struct Leaving {
     std::string written;  // as the chamber file had it
     std::unique_ptr<ChamberPersister> part;  // none: the bus cannot be opened now
@@ -138,8 +138,7 @@ class ChamberRun {
   std::vector<Leaving> leaving_;
   ChamberStatus left_;  // counts of what was finished
   std::optional<std::int64_t> first_stored_ms_;
-  double backlog_ = 0;   // of the topic where most is unread: its share of what the bus keeps
-  std::int64_t next_backlog_ns_ = 0;
+  std::unique_ptr<BusWatch> watch_;  // of driver_
   bool pressed_ = false, gate_closed_ = false;
   std::uint64_t reloads_ = 0;
   std::string reload_error_;
