@@ -121,7 +121,7 @@ class Redis final : public BusServer {
 
 ServerKind redis_kind() {
   return {"redis", redis_bus_test::RedisServer::program().empty() ? redis_bus_test::RedisServer::kMissing : "",
-          [] { return std::make_unique<Redis>(); }, 50};
+          [] { return std::make_unique<Redis>(); }, 50, true};
 }
 
 }  // namespace utp::bench

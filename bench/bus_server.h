@@ -48,9 +48,12 @@ struct ServerKind {
   std::string missing;  // why it cannot be had here; "" where it can
   std::function<std::unique_ptr<BusServer>()> make;
   std::uint32_t pack = 0;  // messages per entry of the row with packing; 0 = no such row
+  bool has_scale = false;  // the rows with many topics and symbols
 };
 
 ServerKind redis_kind();
+ServerKind nats_kind();
+ServerKind kafka_kind();
 
 [[noreturn]] inline void die(const std::string& message) {
   std::fprintf(stderr, "bus_servers_bench: %s\n", message.c_str());

@@ -19,6 +19,9 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from run_tests import find_server  # noqa: E402  the servers of tests are those of benchmarks
+
 TIMEOUT_S = 1800  # one program
 
 
@@ -108,6 +111,8 @@ def main():
         return 4
     results, failed = [], False
     for command in commands:
+        if command[0].endswith("bus_servers_bench"):
+            find_server(env, "kafka", "UTP_TEST_KAFKA")
         if sys.stderr.isatty() and not args.json:
             print(f"\r\033[K{pathlib.Path(command[-1]).name} ...", end="", file=sys.stderr, flush=True)
         found, error = run(command, args, env)

@@ -67,6 +67,8 @@ class Feed {
 
   bool is_asking() const { return asking_; }
   bool is_looking() const { return asking_ && !waiting_; }  // the answer comes at once
+  // The last request has brought all it asked for: there may be more.
+  bool is_filled() const { return is_open() && !asking_ && asked_ == 0 && received_ > 0; }
   // `wait_ns`: for so long where nothing is there; 0 = not at all.
   Status ask(std::size_t messages, std::size_t bytes, std::int64_t wait_ns);
   // False when the feed has to be opened again: the server has lost it, or messages on their way.

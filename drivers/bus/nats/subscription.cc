@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <utility>
 
 #include "bus/subscription_options.h"
 #include "core/log.h"
@@ -182,7 +183,7 @@ Status NatsSubscription::open_feed(Cursor& cursor) {
 }
 
 Status NatsSubscription::ask(bool wait) {
-  bool asked = false;
+  bool asked = std::exchange(is_unsent_, false);
   for (Feed* feed : {&topics_feed_, &group_feed_}) {
     if (!feed->is_open() || feed->is_asking()) continue;
     UTP_CHECK(feed->ask(kWatchMax, kWatchBytes, kFeedWaitNs));
@@ -199,6 +200,17 @@ Status NatsSubscription::ask(bool wait) {
   }
   // Answers that the server has given by now are here when this is done.
   return asked || !wait ? link_->flush() : Status();
+}
+
+// While what was delivered is worked on, the server sends what follows, where more is there.
+Status NatsSubscription::ask_ahead() {
+  const auto readers = static_cast<std::size_t>(std::count_if(cursors_.begin(), cursors_.end(), [&](const auto& c) { return reads(*c); }));
+  for (auto& cursor : cursors_) {
+    if (!reads(*cursor) || cursor->buffered > 0 || !cursor->feed.is_filled() || cursor->feed.is_stale()) continue;
+    UTP_CHECK(cursor->feed.ask(kFetchMax, std::max(kFetchBytes / readers, kFetchBytesMin), kFeedWaitNs));
+    is_unsent_ = true;
+  }
+  return {};
 }
 
 bool NatsSubscription::is_looking() const {
@@ -355,6 +367,7 @@ Result<std::span<const InMessage>> NatsSubscription::poll(std::size_t messages_m
     deliver(messages_max, bytes_max);
     if (!messages_.empty()) {
       pending_ = true;
+      UTP_CHECK(ask_ahead());
       if (in_group()) UTP_CHECK(write_passes());
       pending_ = false;
       return std::span<const InMessage>(messages_);

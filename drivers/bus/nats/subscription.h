@@ -69,6 +69,7 @@ class NatsSubscription final : public Subscription {
   Status open_feed(Cursor& cursor);
   Status open_watches();
   Status ask(bool wait);
+  Status ask_ahead();
   bool is_looking() const;
   // Takes what has come; waits for the first of it.
   Status pump(std::int64_t timeout_ns);
@@ -103,6 +104,7 @@ class NatsSubscription final : public Subscription {
   GroupView view_;
   bool is_view_whole_ = false;
   bool is_view_changed_ = false;
+  bool is_unsent_ = false;  // the library may have kept back what was asked ahead
   std::int64_t next_look_ns_ = 0;  // at the topics
   std::int64_t next_maintenance_ns_ = 0;
   std::int64_t next_heartbeat_ns_ = 0;

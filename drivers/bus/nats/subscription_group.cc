@@ -277,6 +277,7 @@ Status NatsSubscription::acknowledge(std::string_view topic, std::uint32_t parti
     return {};
   }));
   if (!mine) return fenced();
+  is_unsent_ = false;  // it went with the write
   cursor.acknowledged = std::max(cursor.acknowledged, acknowledged);
   cursor.is_lost_due |= is_lost_due;
   cursor.passes = std::move(passes);
