@@ -72,6 +72,34 @@ class Moving(ChamberCase):
             process.wait()
         self.check_all_stored(self.finish(self.start(5)))
 
+    def test_TheSpoolOfANewBusHasTheTopicsOfTheChamberFile(self):
+        redis = self.server(bus_servers.Redis)
+        topics = "topics:\n  quotes/v2: {partitions: 3}\n"
+        self.write_chamber("embedded:bus", LOAD, topics)
+        process = self.start(1000)
+        self.move(redis.url)
+        redis.kill()
+        self.health(lambda h: h["spool"]["waiting"] > 1000, process)
+        process.kill()
+        process.wait()
+        redis.start()
+        self.check_all_stored(self.finish(self.start(5)))
+
+    def test_ABusThatWasAwayIsNotForgottenWhenTheChamberMoves(self):
+        redis = self.server(bus_servers.Redis)
+        self.write_chamber(redis.url, LOAD)
+        process = self.start(1000)
+        process.kill()
+        process.wait()
+        redis.kill()
+        process = self.start_only(1000)
+        self.health(lambda h: h["state"] == "degraded" and h["spool"]["waiting"] > 0, process)
+        self.write_chamber("embedded:bus", LOAD)
+        self.utp("reload", "chamber.yaml")
+        self.assertEqual((self.folder / "data" / "buses").read_text().split(), ["embedded:bus", redis.url])
+        process.terminate()
+        self.finish(process)
+
     def test_ReloadSaysThatNoChamberRuns(self):
         self.write_chamber("embedded:bus")
         self.assertIn("no chamber runs on", self.utp("reload", "chamber.yaml", code=4).stderr)

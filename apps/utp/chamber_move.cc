@@ -89,21 +89,29 @@ Status ChamberRun::move_to(Chamber next) {
   const std::string came = next.bus_written;
   // Noted before the first event goes there: a process that dies now finishes both.
   std::swap(chamber_.bus_written, next.bus_written);
-  if (persister_) leaving_.push_back({left, nullptr});
+  const bool leaves = persister_ || persister_waits_;  // one that was never there this time may hold what an earlier process left
+  if (leaves) leaving_.push_back({left, nullptr});
   remember_buses();
   chamber_.bus = next.bus;
   chamber_.bus_shown = next.bus_shown;
-  Status spooled;
+  Status spooled, prepared;
   mover_->move([&](std::shared_ptr<Bus> old) {
     old.reset();  // the spool is opened once at a time; what waits in it goes to the new bus
-    return with_spool(driver, spooled);
+    std::shared_ptr<Bus> bus = with_spool(driver, spooled);
+    // The spool has its own topics, with as many partitions as the bus has: a start with another number would be refused.
+    if (spool_) prepared = mover_->prepare(*bus);
+    return bus;
   });
   driver_ = std::move(driver);
   gate_closed_ = false;
   watch_ = std::make_unique<BusWatch>(driver_, chamber_.realm, chamber_.persister.group);
   if (!spooled) log::error("the disk spool cannot be opened: while the bus takes nothing, sources are held back", {{"error", spooled.error().message}});
+  if (!prepared) log::error("a topic of the disk spool is not as the chamber file says: move the spool's folder away once it is empty", {{"error", prepared.error().message}});
   if (part) {
     std::swap(persister_, part);
+    if (persister_waits_) {
+      log::warn("the bus that is left was not there; what the store does not have of it is tried again at the next start", {{"bus", left_shown}});
+    }
     persister_waits_ = false;
     if (part) {
       leaving_.back().part = std::move(part);

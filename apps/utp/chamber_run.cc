@@ -371,10 +371,17 @@ Status ChamberRun::stop_parts(std::int64_t patience_ns, const std::function<void
     return {};
   }
   bool given_up = false;
+  Status earlier;
   for (Leaving& leaving : leaving_) {
     if (!leaving.part) continue;
-    if (leaving.part->retire()) (void)drain(*leaving.part, patience_ns, while_waiting, give_up, given_up);
-    (void)leaving.part->runner().stop();
+    const bool drained = leaving.part->retire() && drain(*leaving.part, patience_ns, while_waiting, give_up, given_up);
+    const std::string why = leaving.part->persister().stats().last_error;
+    const auto ended = leaving.part->runner().stop();
+    if (drained && ended) continue;
+    earlier = fail(Code::kUnavailable,
+                   fmt::format("{}: not everything of this earlier bus is stored{}; the next start goes on with it", leaving.part->source_shown(),
+                               !ended ? ": " + ended.error().message : why.empty() ? "" : ": " + why),
+                   true);
   }
   step();
   // What other processes publish from here on is not waited for.
@@ -387,7 +394,7 @@ Status ChamberRun::stop_parts(std::int64_t patience_ns, const std::function<void
     return ended;
   }
   state_ = "stopped";
-  if (drained) return {};
+  if (drained) return earlier;
   if (given_up) return fail(Code::kCancelled, fmt::format("interrupted; {} messages stay on the bus and are stored at the next start", status().lag));
   if (!mark) return fail(mark.error());
   failure_ = fmt::format("{}; {} messages stay on the bus and are stored at the next start",

@@ -12,8 +12,11 @@ class MovingBus::MovingPublisher final : public Publisher {
   }
   ~MovingPublisher() override {
     const std::shared_lock gate(bus_.gate_);  // move() may be at it
-    const std::lock_guard lock(bus_.mutex_);
-    bus_.publishers_.erase(this);
+    {
+      const std::lock_guard lock(bus_.mutex_);
+      bus_.publishers_.erase(this);
+    }
+    inner_.reset();  // while its bus is there
   }
 
   Status publish(std::span<const OutMessage> messages) override {

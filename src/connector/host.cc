@@ -189,7 +189,11 @@ void ConnectorInstance::stop() {
 void ConnectorInstance::run_host() {
   while (true) {
     step(kCheckEveryNs);
-    if (collector_done_ && drained()) break;
+    if (collector_done_ && drained()) {
+      if (dropped_ == dropped_reported_) break;
+      report_dropped();  // what connections that did not come back have lost
+      continue;
+    }
     if (!stopping_) continue;
     const std::int64_t now_ns = clock_.monotonic_ns();
     if (now_ns < stop_deadline_ns_) continue;
@@ -249,7 +253,7 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
     if ((pipeline_->full() && !shedding_) || (events_.limited() && events_.wait_ns(clock_.monotonic_ns()) > 0)) break;
   }
   queue_.done(done);
-  if (done > 0) recording_ = clock_.now() - last_frame_time_ > kRecordingAgeNs;
+  if (done > 0) recording_ = clock_.now() - frames[done - 1].receive_time > kRecordingAgeNs;
 
   now_ns = clock_.monotonic_ns();
   if (batch_since_ns_ == 0 && !pipeline_->empty()) batch_since_ns_ = now_ns;
@@ -278,7 +282,10 @@ void ConnectorInstance::check_flow(std::int64_t now_ns) {
     shed_end_ns_ = now_ns;
     for (const std::uint32_t connection : skipped_) reconnect(connection, "frames were dropped while the bus took no messages");
   }
-  if (dropped_ > dropped_reported_ && (skipped_.empty() || now_ns - shed_end_ns_ > kDroppedReportNs)) report_dropped();
+  if (dropped_ > dropped_reported_ && (skipped_.empty() || now_ns - shed_end_ns_ > kDroppedReportNs)) {
+    report_dropped();
+    shed_end_ns_ = now_ns;  // a connection that does not come back: the next part of it is told as long after
+  }
   const bool full = failing_since_ns_ != 0 && pipeline_->full() && queue_.bytes() > queue_.bytes_max() / 10 * 9;
   if (!full || (collector_ && collector_->can_wait())) {
     full_since_ns_ = 0;

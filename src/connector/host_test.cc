@@ -343,8 +343,11 @@ queue: {frames_bytes: 64KiB, events_bytes: 64KiB}
   EXPECT_EQ(count("quotes.v2"), 20'000u);
 }
 
-TEST_F(HostTest, AStreamThatNoQueueHasRoomForStopsAndAGapSaysHowMuchIsMissing) {
-  make(clock_, R"(manifest: 1
+// Of a connection that is open: the bus takes nothing for so long that frames are dropped.
+class StoppedStreamTest : public HostTest {
+ protected:
+  void stop_stream() {
+    make(clock_, R"(manifest: 1
 id: example
 version: 1.0.0
 entry: builtin:example
@@ -352,23 +355,30 @@ event_types:
   - {event_type: quotes/v2, schema_ref: "utp://quotes/2.0.0"}
 queue: {frames_bytes: 64KiB, events_bytes: 64KiB}
 )");
-  frame(FrameKind::kOpen);
-  run(kSecond);
-  bus_.fail_with(Error{Code::kUnavailable, "the server is away", true});
-  // As fast as the queue takes it, until the stream has stopped and dropped some.
-  int pushed = 0;
-  const auto push = [&] {
-    while (host_->queue().bytes() < (64u << 10) - 1024) frame(FrameKind::kWs, "S" + std::to_string(pushed++) + " 1");
-  };
-  for (int i = 0; i < 20 && host_->status().dropped_frames == 0; ++i) {
+    frame(FrameKind::kOpen);
+    run(kSecond);
+    bus_.fail_with(Error{Code::kUnavailable, "the server is away", true});
+    // As fast as the queue takes it, until the stream has stopped and dropped some.
+    for (int i = 0; i < 20 && host_->status().dropped_frames == 0; ++i) {
+      push();
+      for (int j = 0; j < 300; ++j) host_->step(0);
+      clock_.advance(kSecond);
+    }
     push();
     for (int j = 0; j < 300; ++j) host_->step(0);
     clock_.advance(kSecond);
+    host_->step(0);
   }
-  push();
-  for (int j = 0; j < 300; ++j) host_->step(0);
-  clock_.advance(kSecond);
-  host_->step(0);
+  void push() {
+    while (host_->queue().bytes() < (64u << 10) - 1024) frame(FrameKind::kWs, "S" + std::to_string(pushed_++) + " 1");
+  }
+  std::size_t dropped_gap(std::uint64_t missed) { return count("system.gap.v1", "\"missed\":" + std::to_string(missed)); }
+
+  int pushed_ = 0;
+};
+
+TEST_F(StoppedStreamTest, AGapSaysHowMuchIsMissing) {
+  stop_stream();
   EXPECT_GT(host_->status().dropped_frames, 100u);
   EXPECT_NE(host_->status().detail.find("the stream has stopped"), std::string::npos) << host_->status().detail;
   EXPECT_EQ(host_->queue().bytes(), 0u) << "the venue is read all the same";
@@ -391,9 +401,32 @@ queue: {frames_bytes: 64KiB, events_bytes: 64KiB}
   run(kSecond);
   EXPECT_EQ(count("quotes.v2", "NEW"), 1u);
   const std::uint64_t dropped = host_->status().dropped_frames;
-  EXPECT_EQ(count("system.gap.v1", "\"missed\":" + std::to_string(dropped)), 1u);
+  EXPECT_EQ(dropped_gap(dropped), 1u);
   // Nothing is missing that the gap does not count: every frame is an event or was dropped.
-  EXPECT_EQ(count("quotes.v2") + dropped, static_cast<std::uint64_t>(pushed) + 2);
+  EXPECT_EQ(count("quotes.v2") + dropped, static_cast<std::uint64_t>(pushed_) + 2);
+}
+
+TEST_F(StoppedStreamTest, AConnectionThatDoesNotComeBackIsToldNowAndThen) {
+  stop_stream();
+  bus_.fail_with(std::nullopt);
+  for (int i = 0; i < 300; ++i) {
+    frame(FrameKind::kWs, "LATE 1");
+    run(kSecond);
+  }
+  EXPECT_EQ(count("quotes.v2", "LATE"), 0u);
+  const std::size_t told = count("system.gap.v1", "frames were dropped");
+  EXPECT_GE(told, 5u);
+  EXPECT_LE(told, 10u);
+}
+
+TEST_F(StoppedStreamTest, WhatWasDroppedIsToldBeforeTheEnd) {
+  stop_stream();
+  bus_.fail_with(std::nullopt);
+  for (int i = 0; i < 5; ++i) run(2 * kSecond);
+  EXPECT_EQ(count("system.gap.v1", "frames were dropped"), 0u);
+  host_->start();
+  host_->stop();
+  EXPECT_EQ(dropped_gap(host_->status().dropped_frames), 1u);
 }
 
 TEST_F(HostTest, OnlyASourceThatCannotWaitIsConflated) {
