@@ -1,4 +1,5 @@
 """A chamber under load moves from bus to bus while it runs, and between two starts: the store at the end equals the source."""
+import json
 import pathlib
 import sys
 import time
@@ -97,6 +98,20 @@ class Moving(ChamberCase):
         self.write_chamber("embedded:bus", LOAD)
         self.utp("reload", "chamber.yaml")
         self.assertEqual((self.folder / "data" / "buses").read_text().split(), ["embedded:bus", redis.url])
+        process.terminate()
+        self.finish(process)
+
+    def test_ABusThatIsWrittenToIsCopiedAndCompared(self):
+        self.write_chamber("embedded:bus", "{speed: 2}")
+        process = self.start(1000)
+        sides = ["--from", "embedded:data/bus", "--to", "embedded:copy", "--topics", "utp.>", "--seconds", "60", "--json"]
+        for mode in ("--once", "--verify"):
+            began = time.monotonic()
+            result = json.loads(self.utp("bridge", *sides, mode).stdout)
+            self.assertLess(time.monotonic() - began, 55)
+            self.assertGreater(result["forwarded"], 0)
+        self.assertTrue(result["verify"]["equal"])
+        self.assertEqual(sum(t["extra"] for t in result["verify"]["topics"]), 0)
         process.terminate()
         self.finish(process)
 

@@ -23,6 +23,7 @@ namespace utp::app {
 namespace {
 
 constexpr std::int64_t kStepNs = 200'000'000;
+constexpr std::int64_t kLookNs = 500'000'000;  // between two looks at whether all is copied, while there is more
 constexpr std::int64_t kRetryMinNs = 50'000'000, kRetryMaxNs = 5'000'000'000;
 
 struct BridgeCommand {
@@ -101,19 +102,20 @@ BridgeFilter filter_of(const BridgeCommand& options) {
   return filter;
 }
 
-// Copies until it is stopped, the time is over, or (--once, --verify) what was there is copied. An error that passes is waited out.
-Status copy(Bridge& bridge, const BridgeCommand& options, bool until_caught_up, Context& context, const Clock& clock) {
+// Copies until it is stopped, the time is over, or (`until`: --once, --verify) what was there at the mark is copied. An error that passes is waited out.
+Status copy(Bridge& bridge, const BridgeCommand& options, const std::optional<Bridge::Mark>& until, Context& context, const Clock& clock) {
   Progress progress("bridge", !context.common.quiet && !context.common.json);
   Random random(static_cast<std::uint64_t>(clock.now().ns));
   const std::int64_t end = clock.monotonic_ns() + static_cast<std::int64_t>(options.seconds * 1e9);
-  UTP_TRY(std::uint64_t left, bridge.waiting());
+  UTP_TRY(const std::uint64_t left, bridge.waiting());
+  std::int64_t next_look = 0;
   unsigned failures = 0;
   std::string shown_error;
   while (!context.stop->pending() && (options.seconds == 0 || clock.monotonic_ns() < end)) {
     const auto done = bridge.step(kStepNs);
     const BridgeStats stats = bridge.stats();
     const std::uint64_t handled = stats.forwarded + stats.already_there + stats.filtered + stats.refused;
-    progress.update(handled, until_caught_up ? left : 0, fmt::format("{} forwarded{}", human_count(stats.forwarded), stats.last_error.empty() ? "" : ", waiting: " + stats.last_error));
+    progress.update(handled, until ? left : 0, fmt::format("{} forwarded{}", human_count(stats.forwarded), stats.last_error.empty() ? "" : ", waiting: " + stats.last_error));
     if (!done) {
       if (!done.error().retryable && done.error().code != Code::kFenced) return fail(done.error());
       if (shown_error != done.error().message) log::warn("the bridge waits", {{"error", done.error().message}});
@@ -123,12 +125,13 @@ Status copy(Bridge& bridge, const BridgeCommand& options, bool until_caught_up, 
     }
     failures = 0;
     shown_error.clear();
-    if (until_caught_up && *done == 0) {
-      UTP_TRY(const std::uint64_t waiting, bridge.waiting());
-      if (waiting == 0) return {};
-    }
+    if (!until || (*done > 0 && clock.monotonic_ns() < next_look)) continue;
+    next_look = clock.monotonic_ns() + kLookNs;
+    const auto reached = bridge.has_reached(*until);
+    if (!reached && !reached.error().retryable) return fail(reached.error());
+    if (reached && *reached) return {};
   }
-  if (until_caught_up && context.stop->pending()) return fail(Code::kCancelled, "interrupted");
+  if (until && context.stop->pending()) return fail(Code::kCancelled, "interrupted");
   return {};
 }
 
@@ -177,10 +180,16 @@ int bridge_command(BridgeCommand options, Context& context) {
   wanted.start = *start_of(options.start);
   wanted.durability = options.durability == "commit" ? Durability::kCommit : Durability::kInterval;
   std::optional<BridgeStats> stats;
+  std::optional<Bridge::Mark> until;  // what is there now: other programs may go on to write
   if (!options.verify_only) {
     auto bridge = Bridge::create(*sides->from, *sides->to, wanted);
     if (!bridge) return report(bridge.error());
-    const Status copied = copy(**bridge, options, options.once || options.verify, context, clock);
+    if (options.once || options.verify) {
+      auto mark = (*bridge)->mark();
+      if (!mark) return report(mark.error());
+      until = *std::move(mark);
+    }
+    const Status copied = copy(**bridge, options, until, context, clock);
     stats = (*bridge)->stats();
     if (!copied && copied.error().code == Code::kCancelled) {
       print_note(fmt::format("interrupted; {} messages forwarded, the next run goes on from there", human_count(stats->forwarded)));
@@ -195,6 +204,7 @@ int bridge_command(BridgeCommand options, Context& context) {
     CompareOptions compare_options;
     compare_options.filter = wanted.filter;
     compare_options.start = wanted.start.kind == Start::Kind::kLatest ? Start{} : wanted.start;
+    compare_options.until = until;
     compare_options.progress = [&](const std::string& topic, std::uint64_t read) { progress.update(read, 0, topic); };
     compare_options.give_up = [&] { return context.stop->pending(); };
     auto all = compare(*sides->from, *sides->to, compare_options);

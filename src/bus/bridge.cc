@@ -62,6 +62,30 @@ Result<std::uint64_t> Bridge::waiting() const {
   return count;
 }
 
+Result<Bridge::Mark> Bridge::mark() const {
+  Mark mark;
+  for (const std::string& pattern : options_.filter.patterns) {
+    UTP_TRY(const auto topics, from_.stats(pattern));
+    for (const TopicStats& topic : topics) mark[topic.topic] = topic.last_time;
+  }
+  return mark;
+}
+
+Result<bool> Bridge::has_reached(const Mark& mark) const {
+  for (const std::string& pattern : options_.filter.patterns) {
+    UTP_TRY(const auto topics, from_.stats(pattern));
+    for (const TopicStats& topic : topics) {
+      const auto marked = mark.find(topic.topic);
+      if (marked == mark.end() || topic.messages == 0) continue;  // it came later, or is empty
+      const auto group = std::find_if(topic.groups.begin(), topic.groups.end(), [&](const GroupStats& g) { return g.group == options_.group; });
+      // A topic that the group has not begun has all of it before it.
+      const Timestamp oldest = group == topic.groups.end() ? topic.first_time : group->oldest_unread;
+      if ((group == topic.groups.end() || group->lag > 0) && oldest <= marked->second) return false;
+    }
+  }
+  return true;
+}
+
 Result<std::size_t> Bridge::step(std::int64_t wait_ns) {
   auto done = [&]() -> Result<std::size_t> {
     UTP_TRY(const auto messages, subscription_->poll(options_.batch_messages, options_.batch_bytes, wait_ns));

@@ -65,6 +65,10 @@ class Bridge {
   Result<std::size_t> step(std::int64_t wait_ns);
   // Messages that wait at the near side, as far as the filter's topics tell.
   Result<std::uint64_t> waiting() const;
+  // What the near side has at a moment: the newest publish time by topic; and whether the group has read all of that.
+  using Mark = std::map<std::string, Timestamp, std::less<>>;
+  Result<Mark> mark() const;
+  Result<bool> has_reached(const Mark& mark) const;
   BridgeStats stats() const;
   void interrupt() { subscription_->interrupt(); }  // any thread
 

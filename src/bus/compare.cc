@@ -1,6 +1,7 @@
 #include "bus/compare.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "core/hash.h"
@@ -12,16 +13,18 @@ namespace {
 constexpr std::size_t kBatchMessages = 5000;
 constexpr std::size_t kBatchBytes = 16u << 20;
 constexpr std::int64_t kQuietNs = 2'000'000'000;  // nothing comes although something should: the rest is gone
+constexpr std::int64_t kEndNs = 200'000'000;     // the same, where the newest was seen and how many there are is not known
 constexpr std::size_t kExamples = 5;
 constexpr std::size_t kExampleBytes = 160;
 
 struct Seen {
   Hash128 message;
   std::uint64_t key = 0;
-  std::uint64_t order = 0;
+  std::uint64_t order : 63 = 0;
+  std::uint64_t late : 1 = 0;  // came after CompareOptions::until
 };
 
-bool by_message(const Seen& a, const Seen& b) { return a.message != b.message ? a.message < b.message : a.order < b.order; }
+bool by_message(const Seen& a, const Seen& b) { return a.message != b.message ? a.message < b.message : std::uint64_t{a.order} < std::uint64_t{b.order}; }
 bool same_message(const Seen& a, const Seen& b) { return a.message == b.message; }
 
 using Take = std::function<void(const InMessage&)>;
@@ -32,11 +35,17 @@ Status read_topic(Bus& bus, const std::string& topic, const CompareOptions& opti
   if (stats.empty() || stats[0].messages == 0) return {};
   const Timestamp end = stats[0].last_time;
   UTP_TRY(auto reader, bus.subscribe({.patterns = {topic}, .start = options.start}));
-  std::uint64_t left = stats[0].messages;  // fewer with a start in the middle: then the first newer message or silence ends it
+  std::uint64_t left = stats[0].messages;  // fewer with a start in the middle: then silence ends it
   bool newest_seen = false;
+  // One partition may be at its end, or give newer messages, while another still has some of what is compared.
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  auto last = now();
   while (left > 0) {
     if (options.give_up && options.give_up()) return fail(Code::kCancelled, "interrupted");
-    UTP_TRY(const auto messages, reader->poll(kBatchMessages, kBatchBytes, newest_seen ? 0 : kQuietNs));
+    const std::int64_t quiet_ns = newest_seen && options.start.kind != Start::Kind::kEarliest ? kEndNs : kQuietNs;
+    const std::int64_t rest_ns = quiet_ns - std::chrono::nanoseconds(now() - last).count();
+    if (rest_ns <= 0) return {};
+    UTP_TRY(const auto messages, reader->poll(kBatchMessages, kBatchBytes, rest_ns));
     bool newer = true;
     for (const InMessage& message : messages) {
       newest_seen = newest_seen || message.publish_time >= end;
@@ -46,12 +55,12 @@ Status read_topic(Bus& bus, const std::string& topic, const CompareOptions& opti
       left -= std::min<std::uint64_t>(left, 1);
     }
     for (const LostRange& lost : reader->take_lost()) left -= std::min(left, lost.count);
-    if (newer) return {};
+    if (!newer) last = now();
   }
   return {};
 }
 
-Result<std::vector<Seen>> read_side(Bus& bus, const std::string& topic, const CompareOptions& options) {
+Result<std::vector<Seen>> read_side(Bus& bus, const std::string& topic, const CompareOptions& options, Timestamp until) {
   std::vector<Seen> seen;
   bool full = false;
   UTP_CHECK(read_topic(bus, topic, options, [&](const InMessage& message) {
@@ -61,7 +70,7 @@ Result<std::vector<Seen>> read_side(Bus& bus, const std::string& topic, const Co
     Hash128 hash = hash128(message.value);
     const std::uint64_t key = hash64(message.key);
     hash.high ^= key;
-    seen.push_back({hash, key, seen.size()});
+    seen.push_back({hash, key, seen.size(), message.publish_time > until});
     if (options.progress && seen.size() % kBatchMessages == 0) options.progress(topic, seen.size());
   }));
   if (!full) return seen;
@@ -101,9 +110,15 @@ Status add_examples(Bus& bus, const CompareOptions& options, const std::vector<H
 Result<TopicComparison> compare_topic(Bus& from, Bus& to, const std::string& topic, const CompareOptions& options) {
   TopicComparison result;
   result.topic = topic;
-  UTP_TRY(std::vector<Seen> near, read_side(from, topic, options));
+  constexpr Timestamp kEver{INT64_MAX};
+  Timestamp until = kEver;
+  if (options.until) {
+    const auto marked = options.until->find(topic);
+    until = marked == options.until->end() ? Timestamp{} : marked->second;
+  }
+  UTP_TRY(std::vector<Seen> near, read_side(from, topic, options, until));
   result.from_messages = near.size();
-  UTP_TRY(std::vector<Seen> far, read_side(to, topic, options));
+  UTP_TRY(std::vector<Seen> far, read_side(to, topic, options, kEver));
   result.to_messages = far.size();
   near = distinct(std::move(near));
   far = distinct(std::move(far));
@@ -117,7 +132,7 @@ Result<TopicComparison> compare_topic(Bus& from, Bus& to, const std::string& top
     if (f != far.end() && f->message == n.message) {
       pairs.push_back({n.key, n.order, f->order});
       ++f;
-    } else {
+    } else if (n.late == 0) {
       ++result.missing;
       if (examples.size() < kExamples) examples.push_back(n.message);
     }

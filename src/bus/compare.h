@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct TopicComparison {
 struct CompareOptions {
   BridgeFilter filter;
   Start start;
+  // Of the near side only what was there then has to be at the far side: for a bus that is still written to.
+  std::optional<Bridge::Mark> until;
   std::uint64_t messages_max = 50'000'000;  // of one topic and side; each takes 32 bytes of memory
   std::function<void(const std::string& topic, std::uint64_t read)> progress;
   std::function<bool()> give_up;
