@@ -512,10 +512,24 @@ class CommandLine(unittest.TestCase):
         human = self.utp("bridge", "--from", near, "--to", far, "--topics", "utp.>", "--verify-only")
         self.assertIn("the far side has everything, in order", human.stderr)
 
+    def test_ATokenInABusURLIsNotShown(self):
+        for url, secret in (("nats://sesame@127.0.0.1:1", "sesame"), ("nats://sesame@127.0.0.1:1,127.0.0.1:2", "sesame"), ("nats://me:sesame@127.0.0.1:1", "sesame")):
+            done = subprocess.run([UTP, "doctor", "--bus", url, "--json"], capture_output=True, text=True, env=self.env, cwd=self.folder, timeout=TIMEOUT_S)
+            if "without the NATS bus" in done.stdout + done.stderr:
+                self.skipTest("this program has no NATS bus: install libnats-dev and build again")
+            self.assertNotIn(secret, done.stdout + done.stderr)
+            if ":1," in url:
+                continue
+            self.write("chamber.yaml", f"realm: t\nregion: h\ndata_dir: data\nbus: {url}\nconnectors:\n  - {{id: sim, name: a}}\n")
+            done = subprocess.run([UTP, "up", "chamber.yaml", "--seconds", "1", "--json"], capture_output=True, text=True, env=self.env, cwd=self.folder, timeout=TIMEOUT_S)
+            self.assertIn("***", done.stdout)
+            self.assertNotIn(secret, done.stdout + done.stderr + (self.folder / "data" / "health.json").read_text())
+
     def test_BridgeRefusesWhatWouldLoop(self):
         self.demo()
         near = f"embedded:{self.folder / 'demo' / 'bus'}"
         self.refused("bridge", "--from", near, "--to", near, "--topics", "utp.>", code=3, says=["the same bus"])
+        self.refused("bridge", "--from", near, "--to", f"embedded:{self.folder / 'demo' / '.' / 'x' / '..'}/bus", "--topics", "utp.>", "--once", code=3, says=["the same bus"])
         self.refused("bridge", "--from", near, "--to", f"embedded:{self.folder / 'far'}", "--topics", "utp.nowhere.>", code=3,
                      says=["none yet", "--region", "--all-regions"])
         self.refused("bridge", "--from", f"embedded:{self.folder / 'nothing'}", "--to", near, "--topics", "utp.>", code=4, says=["there is no bus here"])

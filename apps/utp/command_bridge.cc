@@ -70,14 +70,18 @@ Result<Start> start_of(const std::string& text) {
   return Start{Start::Kind::kTime, time ? *time : SystemClock().now() - *parse_duration(text)};
 }
 
+// The same for every way to write a folder.
+std::string place_of(const std::string& url) {
+  const std::string path = local_path(url);
+  std::error_code ignored;
+  return path.empty() ? shown_url(url) : std::filesystem::weakly_canonical(path, ignored).string();
+}
+
 // Progress by destination: bridges from one bus to several do not share it.
 std::string group_of(const BridgeCommand& options) {
   if (!options.group.empty()) return options.group;
-  const std::string path = local_path(options.to);
-  std::error_code ignored;
-  const std::string place = path.empty() ? shown_url(options.to) : std::filesystem::weakly_canonical(path, ignored).string();
   char digits[16];
-  write_hex64(digits, hash64(place));
+  write_hex64(digits, hash64(place_of(options.to)));
   return "bridge-" + std::string(digits, sizeof digits);
 }
 
@@ -166,7 +170,7 @@ int bridge_command(BridgeCommand options, Context& context) {
     const auto resolved = resolve_bus_url(*url, "");
     if (!resolved) return report_configuration(resolved.error());
   }
-  if (options.from == options.to) return report_configuration(Error{Code::kInvalidArgument, "--from and --to name the same bus"});
+  if (place_of(options.from) == place_of(options.to)) return report_configuration(Error{Code::kInvalidArgument, "--from and --to name the same bus"});
   for (const std::string& pattern : options.topics) {
     if (const Status good = check_topic_pattern(pattern); !good) return report_configuration(good.error());
   }

@@ -125,7 +125,11 @@ std::string shown_url(std::string_view url) {
   const std::size_t who = scheme + 3;
   const std::size_t at = url.rfind('@');
   const std::size_t colon = url.find(':', who);
-  if (at == std::string_view::npos || colon >= at) return std::string(url);
+  if (at == std::string_view::npos) return std::string(url);
+  if (colon > url.find('@', who)) {  // one word: with NATS it may be a token
+    const std::string_view name = url.substr(0, scheme);
+    return name == "nats" || name == "tls" ? std::string(url.substr(0, who)) + "***" + std::string(url.substr(at)) : std::string(url);
+  }
   return std::string(url.substr(0, colon + 1)) + "***" + std::string(url.substr(at));
 }
 

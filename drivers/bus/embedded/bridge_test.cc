@@ -243,6 +243,72 @@ TEST_F(BridgeTest, ComparingFindsWhatIsMissingExtraTwiceAndOutOfOrder) {
   EXPECT_FALSE(mixed.equal());
 }
 
+TEST_F(BridgeTest, WhatComesAfterTheMarkIsNotWaitedForAndNotMissing) {
+  publish(*near_, 0, 1000);
+  auto copying = bridge(*near_, *far_);
+  CompareOptions o;
+  o.filter.patterns = {kTopic};
+  o.until = *copying->mark();
+  EXPECT_FALSE(*copying->has_reached(*o.until));
+  const Timestamp marked = o.until->at(kTopic);
+  while (SystemClock().now() <= marked) {
+  }
+  run(*copying);
+  publish(*near_, 1000, 50);
+  EXPECT_TRUE(*copying->has_reached(*o.until));
+  (void)copying->step(0);
+  publish(*near_, 1050, 50);
+  const auto compared = compare(*near_, *far_, o);
+  ASSERT_TRUE(compared) << compared.error().message;
+  EXPECT_TRUE(compared->front().equal());
+  EXPECT_EQ(compared->front().extra, 0u);
+  EXPECT_FALSE(compare_topic(*near_, *far_).equal());
+}
+
+// What it reads comes in small parts, and only to who waits for it.
+class Trickling final : public Bus {
+ public:
+  explicit Trickling(Bus& inner) : inner_(inner) {}
+  class In final : public Subscription {
+   public:
+    explicit In(std::unique_ptr<Subscription> inner) : inner_(std::move(inner)) {}
+    Result<std::span<const InMessage>> poll(std::size_t, std::size_t bytes_max, std::int64_t timeout_ns) override {
+      if (timeout_ns == 0) return std::span<const InMessage>();
+      return inner_->poll(1, bytes_max, timeout_ns);
+    }
+    Status acknowledge(std::string_view topic, std::uint32_t partition, std::uint64_t position) override { return inner_->acknowledge(topic, partition, position); }
+    Status rewind() override { return inner_->rewind(); }
+    std::vector<LostRange> take_lost() override { return inner_->take_lost(); }
+    void interrupt() override { inner_->interrupt(); }
+
+   private:
+    std::unique_ptr<Subscription> inner_;
+  };
+  Status configure_topic(std::string_view topic, const TopicOptions& options) override { return inner_.configure_topic(topic, options); }
+  Result<std::unique_ptr<Publisher>> publisher(const PublisherOptions& options) override { return inner_.publisher(options); }
+  Result<std::unique_ptr<Subscription>> subscribe(const SubscriptionOptions& options) override {
+    UTP_TRY(auto inner, inner_.subscribe(options));
+    return std::unique_ptr<Subscription>(std::make_unique<In>(std::move(inner)));
+  }
+  Result<std::vector<TopicStats>> stats(std::string_view pattern) override { return inner_.stats(pattern); }
+  Status trim() override { return inner_.trim(); }
+  Status delete_group(std::string_view group) override { return inner_.delete_group(group); }
+
+ private:
+  Bus& inner_;
+};
+
+TEST_F(BridgeTest, ComparingReadsEveryPartitionToItsEnd) {
+  ASSERT_TRUE(near_->configure_topic(kTopic, {.partitions = 4}));
+  for (int i = 0; i < 8; ++i) {  // the newest in one partition, then in another
+    publish(*near_, i * 100, 100, kTopic, 50);
+    Trickling slow(*near_);
+    const TopicComparison same = compare_topic(slow, slow);
+    EXPECT_EQ(same.from_messages, 100u * (static_cast<unsigned>(i) + 1));
+    EXPECT_TRUE(same.equal());
+  }
+}
+
 TEST_F(BridgeTest, ComparingReadsFromATimeAndRefusesMoreThanItsLimit) {
   publish(*near_, 0, 100);
   const Timestamp later{near_->stats(kTopic)->front().last_time.ns + 1};
