@@ -525,6 +525,18 @@ class CommandLine(unittest.TestCase):
             self.assertIn("***", done.stdout)
             self.assertNotIn(secret, done.stdout + done.stderr + (self.folder / "data" / "health.json").read_text())
 
+    def test_OptionsOfABusURLDoNotShowTheirValues(self):
+        url = "kafka://me:sesame@127.0.0.1:1?security=plaintext&ssl.key.password=mustard"
+        done = self.utp("doctor", "--bus", url, "--json", code=None)
+        self.write("chamber.yaml", f"realm: t\nregion: h\ndata_dir: data\nbus: {url}\nconnectors:\n  - {{id: sim, name: a}}\n")
+        up = self.utp("up", "chamber.yaml", "--seconds", "1", "--json", code=None)
+        if "without the Kafka bus" in up.stderr:
+            self.skipTest("this program has no Kafka bus: install librdkafka-dev and build again")
+        self.assertIn("kafka://me:***@127.0.0.1:1?security=plaintext&ssl.key.password=***", up.stdout)
+        for text in (done.stdout, done.stderr, up.stdout, up.stderr, (self.folder / "data" / "health.json").read_text()):
+            self.assertNotIn("sesame", text)
+            self.assertNotIn("mustard", text)
+
     def test_BridgeRefusesWhatWouldLoop(self):
         self.demo()
         near = f"embedded:{self.folder / 'demo' / 'bus'}"

@@ -260,9 +260,14 @@ void ChamberRun::add_persister_status(ChamberStatus& s) {
   s.duplicates += left_.duplicates;
   s.dead_letters += left_.dead_letters;
   for (Leaving& leaving : leaving_) {
-    if (!leaving.part) continue;
+    if (!leaving.part) {
+      s.leaving.push_back({shown_url(leaving.written), 0, "it could not be opened; it is tried again at the next start"});
+      continue;
+    }
     add_counts(*leaving.part, s);
-    s.leaving.push_back({leaving.part->source_shown(), leaving.part->waiting()});
+    const bool ended = state_ == "up" && !leaving.part->runner().running();
+    s.leaving.push_back({leaving.part->source_shown(), leaving.part->waiting(),
+                         ended ? "its persister has ended, the log says why; it goes on at the next start" : leaving.part->persister().stats().last_error});
     s.lag += s.leaving.back().lag;
   }
   add_counts(*persister_, s);
@@ -458,7 +463,7 @@ std::string to_json(const ChamberStatus& s, bool topics) {
   if (s.reloads > 0) json.field("reloads", s.reloads).field("reload_error", s.reload_error);
   if (!s.leaving.empty()) {
     json.key("leaving").begin_array();
-    for (const auto& bus : s.leaving) json.begin_object().field("url", bus.bus).field("lag", bus.lag).end_object();
+    for (const auto& bus : s.leaving) json.begin_object().field("url", bus.bus).field("lag", bus.lag).field("error", bus.error).end_object();
     json.end_array();
   }
   if (s.spool) {

@@ -53,6 +53,7 @@ struct ChamberStatus {
   struct Leaving {
     std::string bus;
     std::uint64_t lag = 0;          // part of the lag above
+    std::string error;              // why it does not get on; "" when it does
   };
   double backlog = 0;             // of what the bus keeps of the fullest topic, the share that is not stored yet
   std::uint64_t reloads = 0;      // times that the chamber file was read again

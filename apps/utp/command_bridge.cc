@@ -176,6 +176,13 @@ int bridge_command(BridgeCommand options, Context& context) {
   }
   const SystemClock clock;
   auto sides = open_sides(options, clock);
+  // One that is to run on waits for a bus that is away, as it does later.
+  const bool runs_on = !options.once && !options.verify && !options.verify_only;
+  if (!sides && sides.error().retryable && runs_on) log::warn("the bridge waits", {{"error", sides.error().message}});
+  while (!sides && sides.error().retryable && runs_on) {
+    if (context.stop->wait(1000)) return kInterrupted;
+    sides = open_sides(options, clock);
+  }
   if (!sides) return report(sides.error());
   if (const Status good = choose_region(options, *sides->from); !good) return report_configuration(good.error());
   BridgeOptions wanted;

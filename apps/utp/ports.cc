@@ -1,5 +1,6 @@
 #include "apps/utp/ports.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -123,14 +124,27 @@ std::string shown_url(std::string_view url) {
   const std::size_t scheme = url.find("://");
   if (scheme == std::string_view::npos) return std::string(url);
   const std::size_t who = scheme + 3;
+  // Options may hold secrets of the client library, such as the password of a key: only their names are shown.
+  std::string options;
+  if (std::size_t at = url.find('?', who); at != std::string_view::npos && url.find('@', at) == std::string_view::npos) {
+    std::string_view rest = url.substr(at);
+    url = url.substr(0, at);
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find('&', 1), rest.size());
+      const std::size_t equals = std::min(rest.find('='), end);
+      const bool secret = rest.substr(0, equals).find('.') != std::string_view::npos;
+      options += secret ? std::string(rest.substr(0, equals)) + "=***" : std::string(rest.substr(0, end));
+      rest.remove_prefix(end);
+    }
+  }
   const std::size_t at = url.rfind('@');
   const std::size_t colon = url.find(':', who);
-  if (at == std::string_view::npos) return std::string(url);
+  if (at == std::string_view::npos) return std::string(url) + options;
   if (colon > url.find('@', who)) {  // one word: with NATS it may be a token
     const std::string_view name = url.substr(0, scheme);
-    return name == "nats" || name == "tls" ? std::string(url.substr(0, who)) + "***" + std::string(url.substr(at)) : std::string(url);
+    return (name == "nats" || name == "tls" ? std::string(url.substr(0, who)) + "***" + std::string(url.substr(at)) : std::string(url)) + options;
   }
-  return std::string(url.substr(0, colon + 1)) + "***" + std::string(url.substr(at));
+  return std::string(url.substr(0, colon + 1)) + "***" + std::string(url.substr(at)) + options;
 }
 
 std::string local_path(std::string_view url) {

@@ -2,42 +2,16 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "bus/server_url.h"
 #include "drivers/bus/kafka/kafka_bus.h"
 
 namespace utp {
 namespace {
 
 constexpr const char* kForm = "write kafka://[user:password@]host[:port][,host2[:port]...][?name=value&...]";
-constexpr const char* kPort = "9092";
 
 tl::unexpected<Error> refuse(const std::string& what) {
   return fail(Code::kInvalidArgument, "the bus URL " + what + "; " + kForm);
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-Result<std::string> decode(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    const int high = i + 1 < text.size() ? hex_digit(text[i + 1]) : -1;
-    const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
-    if (high < 0 || low < 0) {
-      return fail(Code::kInvalidArgument,
-                  "the bus URL has a % without two hexadecimal digits; write %25 for a % itself");
-    }
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
 }
 
 bool read_whole(std::string_view text, int& value) {
@@ -50,24 +24,6 @@ std::string_view cut(std::string_view& rest, char end) {
   const std::string_view part = rest.substr(0, at);
   rest.remove_prefix(std::min(at + 1, rest.size()));
   return part;
-}
-
-Result<std::string> read_server(std::string_view text) {
-  std::size_t host_end = text.find(':');
-  if (!text.empty() && text[0] == '[') {  // [::1]:9092
-    const std::size_t end = text.find(']');
-    if (end == std::string_view::npos) return refuse("has a [ without its ]");
-    host_end = end + 1;
-  }
-  host_end = std::min(host_end, text.size());
-  const std::string host(text.substr(0, host_end));
-  const std::string_view rest = text.substr(host_end);
-  if (host.empty() || host == "[]") return refuse("names no host");
-  if (rest.empty()) return host + ":" + kPort;
-  int port = 0;
-  if (rest[0] != ':' || !read_whole(rest.substr(1), port) || port < 1 || port > 65535)
-    return refuse("has a port that is no number from 1 to 65535");
-  return host + ":" + std::to_string(port);
 }
 
 Status take_option(KafkaBusOptions& options, const std::string& name, std::string value) {
@@ -109,20 +65,20 @@ Result<KafkaBusOptions> parse_kafka_url(std::string_view url) {
     std::string_view who = rest.substr(0, at);
     rest.remove_prefix(at + 1);
     settings = rest;
-    UTP_TRY(options.user, decode(cut(who, ':')));
-    UTP_TRY(options.password, decode(who));
+    UTP_TRY(options.user, decode_percent(cut(who, ':')));
+    UTP_TRY(options.password, decode_percent(who));
   }
   std::string_view servers = cut(settings, '?');
   if (servers.ends_with('/')) servers.remove_suffix(1);
   options.servers.clear();
   do {
-    UTP_TRY(const std::string server, read_server(cut(servers, ',')));
-    options.servers += (options.servers.empty() ? "" : ",") + server;
+    UTP_TRY(const HostPort server, read_host_port(cut(servers, ','), 9092, kForm));
+    options.servers += (options.servers.empty() ? "" : ",") + server.host + ":" + std::to_string(server.port);
   } while (!servers.empty());
   while (!settings.empty()) {
     std::string_view value = cut(settings, '&');
-    UTP_TRY(const std::string name, decode(cut(value, '=')));
-    UTP_TRY(std::string decoded, decode(value));
+    UTP_TRY(const std::string name, decode_percent(cut(value, '=')));
+    UTP_TRY(std::string decoded, decode_percent(value));
     UTP_CHECK(take_option(options, name, std::move(decoded)));
   }
   if (options.password.empty() && !options.user.empty()) {
