@@ -1,4 +1,5 @@
-// Kafka without our bus: a producer with acks=all and a member of a consumer group that commits, through librdkafka.
+// Kafka without our bus: a producer with acks=all and a member of a consumer group that commits, through librdkafka. Its records
+// have a key and three headers, as the bus's have.
 #include <librdkafka/rdkafka.h>
 
 #include "bus_server.h"
@@ -18,15 +19,22 @@ class BareKafka final : public BareClient {
     for (rd_kafka_t* client : {consumer_, producer_}) {
       if (client != nullptr) rd_kafka_destroy(client);
     }
+    rd_kafka_headers_destroy(headers_);
   }
   BareKafka(const BareKafka&) = delete;
   BareKafka& operator=(const BareKafka&) = delete;
 
   void publish(std::span<const std::string> values) override {
-    if (producer_ == nullptr) producer_ = make(RD_KAFKA_PRODUCER, {{"acks", "all"}, {"linger.ms", "0"}});
+    if (producer_ == nullptr) {
+      producer_ = make(RD_KAFKA_PRODUCER, {{"acks", "all"}, {"linger.ms", "0"}});
+      for (const auto& [header, value] : {std::pair("utp-realm", "bench"), {"utp-region", "local"}, {"utp-type", "quotes/v2"}}) {
+        rd_kafka_header_add(headers_, header, -1, value, -1);
+      }
+    }
     for (const std::string& value : values) {
       must(rd_kafka_producev(producer_, RD_KAFKA_V_TOPIC(name_.c_str()), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                             RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()), RD_KAFKA_V_END),
+                             RD_KAFKA_V_KEY("BTC-USD", 7), RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
+                             RD_KAFKA_V_HEADERS(rd_kafka_headers_copy(headers_)), RD_KAFKA_V_END),
            "publishing");
     }
     waiting_ += values.size();
@@ -93,6 +101,7 @@ class BareKafka final : public BareClient {
   int port_;
   std::string name_;
   rd_kafka_t* producer_ = nullptr;
+  rd_kafka_headers_t* headers_ = rd_kafka_headers_new(3);
   rd_kafka_t* consumer_ = nullptr;
   rd_kafka_queue_t* queue_ = nullptr;
   std::size_t waiting_ = 0;

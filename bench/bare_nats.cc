@@ -1,5 +1,8 @@
-// NATS without our bus: js_PublishAsync and a pull consumer, through cnats.
+// NATS without our bus: js_PublishMsgAsync and a pull consumer, through cnats. Its messages have an id, for the server to tell
+// repetitions by, and a key, as the bus's have.
 #include <nats/nats.h>
+
+#include <chrono>
 
 #include "bus_server.h"
 #include "drivers/bus/nats/nats_server.h"
@@ -45,12 +48,20 @@ class BareNats final : public BareClient {
   BareNats& operator=(const BareNats&) = delete;
 
   void publish(std::span<const std::string> values) override {
-    if (values.size() == 1) {
-      must(js_Publish(nullptr, js_, kStream, values[0].data(), static_cast<int>(values[0].size()), nullptr, nullptr), "publishing");
-      return;
-    }
     for (const std::string& value : values) {
-      must(js_PublishAsync(js_, kStream, value.data(), static_cast<int>(value.size()), nullptr), "publishing");
+      natsMsg* message = nullptr;
+      must(natsMsg_Create(&message, kStream, nullptr, value.data(), static_cast<int>(value.size())), "publishing");
+      must(natsMsgHeader_Set(message, "Key", "BTC-USD"), "publishing");
+      jsPubOptions options;
+      jsPubOptions_Init(&options);
+      const std::string id = id_ + std::to_string(++number_);
+      options.MsgId = id.c_str();
+      if (values.size() == 1) {
+        must(js_PublishMsg(nullptr, js_, message, &options, nullptr), "publishing");
+        natsMsg_Destroy(message);
+        return;
+      }
+      must(js_PublishMsgAsync(js_, &message, &options), "publishing");
     }
     must(js_PublishAsyncComplete(js_, nullptr), "waiting for the server to store messages");
   }
@@ -87,6 +98,8 @@ class BareNats final : public BareClient {
 
   natsConnection* connection_ = nullptr;
   jsCtx* js_ = nullptr;
+  std::string id_ = "bare" + std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()) + "-";
+  std::uint64_t number_ = 0;
   natsSubscription* subscription_ = nullptr;
   natsMsgList list_{};
   std::vector<std::string_view> values_;

@@ -26,6 +26,7 @@ struct Free {
 };
 using Queue = std::unique_ptr<rd_kafka_queue_t, Free<rd_kafka_queue_destroy>>;
 using Event = std::unique_ptr<rd_kafka_event_t, Free<rd_kafka_event_destroy>>;
+using Record = std::unique_ptr<rd_kafka_message_t, Free<rd_kafka_message_destroy>>;
 using RdError = std::unique_ptr<rd_kafka_error_t, Free<rd_kafka_error_destroy>>;
 using List = std::unique_ptr<rd_kafka_topic_partition_list_t, Free<rd_kafka_topic_partition_list_destroy>>;
 

@@ -1,7 +1,6 @@
 // Looks at single messages by their offset: their time, and how large messages are there.
 #pragma once
 
-#include <functional>
 #include <mutex>
 
 #include "core/clock.h"
@@ -21,15 +20,9 @@ class Peek {
 
   // The message at each offset, or the first behind it; left out where there is none.
   Result<PerPartition<Peeked>> look(const PerPartition<std::int64_t>& at);
-  // The offset of the first message from there on that was published at or after `time`, or of the end.
-  Result<PerPartition<std::int64_t>> first_since(const PerPartition<std::int64_t>& from, Timestamp time);
 
  private:
   explicit Peek(const KafkaBusOptions& options) : options_(options) {}
-  // Gives `take` the messages of each partition, in order, until it says that it has what it wants; null at the end.
-  Status read(const PerPartition<std::int64_t>& from,
-              const std::function<bool(const Partition&, std::int64_t offset, const rd_kafka_message_t*)>& take);
-
   const KafkaBusOptions& options_;
   std::mutex mutex_;
   Client client_;

@@ -13,6 +13,9 @@ namespace {
 // A round is sent whole and waited for: what follows a refused message never comes before its repetition.
 constexpr std::size_t kRoundMessages = 10'000;
 constexpr std::size_t kRoundBytes = 16 << 20;
+// Messages wait until the round is whole: then flushing sends them in as few requests as there can be. Requests cost the
+// brokers far more than messages do.
+constexpr int kLingerMs = 1000;
 
 // The parts of "utp.<realm>.<region>.<event type>.v<n>", for readers of other programs; of other names none.
 rd_kafka_headers_t* headers_of(const std::string& topic) {
@@ -22,19 +25,17 @@ rd_kafka_headers_t* headers_of(const std::string& topic) {
     words.push_back(topic.substr(at, end - at));
     at = end + 1;
   }
-  rd_kafka_headers_t* headers = rd_kafka_headers_new(6);
+  rd_kafka_headers_t* headers = rd_kafka_headers_new(3);
   const auto add_header = [&](const char* name, const std::string& value) {
     rd_kafka_header_add(headers, name, -1, value.data(), static_cast<ssize_t>(value.size()));
   };
-  add_header("content-type", "application/json");
   if (words.size() > 1 && words.back() == "dlq") words.pop_back();
   if (words.size() < 5 || words[0] != "utp" || words.back()[0] != 'v') return headers;
   std::string type = words[3];
   for (std::size_t i = 4; i + 1 < words.size(); ++i) type += "/" + words[i];
   add_header("utp-realm", words[1]);
   add_header("utp-region", words[2]);
-  add_header("utp-event-type", type);
-  add_header("utp-version", words.back().substr(1));
+  add_header("utp-type", type + "/" + words.back());
   return headers;
 }
 
@@ -63,11 +64,12 @@ Status KafkaPublisher::check(std::span<const OutMessage> messages) const {
 
 // ---- the producer ----
 
-void KafkaPublisher::delivered(rd_kafka_t*, const rd_kafka_message_t* record, void* opaque) {
+void KafkaPublisher::delivered(rd_kafka_t* rk, const rd_kafka_message_t* record, void* opaque) {
   auto& publisher = *static_cast<KafkaPublisher*>(opaque);
   --publisher.round_.waiting;
   if (record->err) {
     if (!publisher.round_.error) publisher.round_.error = record->err;
+    rd_kafka_yield(rk);  // the round is over
     return;
   }
   auto& lane = static_cast<Topic*>(record->_private)->lanes[static_cast<std::size_t>(record->partition)];
@@ -89,7 +91,7 @@ Status KafkaPublisher::connect() {
                         {"enable.gapless.guarantee", "true"},
                         {"acks", "all"},
                         {"message.timeout.ms", "0"},
-                        {"linger.ms", "0"},
+                        {"linger.ms", std::to_string(kLingerMs)},
                         {"queue.buffering.max.messages", std::to_string(2 * kRoundMessages)},
                         {"queue.buffering.max.kbytes", std::to_string(4 * kRoundBytes / 1024)}},
                        [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_dr_msg_cb(conf, delivered); }, this));
@@ -156,13 +158,11 @@ rd_kafka_resp_err_t KafkaPublisher::produce(Topic& topic, const OutMessage& mess
   const std::size_t count = topic.lanes.size();
   const auto partition = static_cast<std::int32_t>(count == 1 ? 0 : hash64(message.key) % count);
   rd_kafka_headers_t* headers = rd_kafka_headers_copy(topic.headers);
-  const std::string ns = std::to_string(time.ns);
-  rd_kafka_header_add(headers, kTimeHeader, -1, ns.data(), static_cast<ssize_t>(ns.size()));
   const auto error = rd_kafka_producev(client_.get(), RD_KAFKA_V_RKT(topic.handle), RD_KAFKA_V_PARTITION(partition),
                                        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                                        RD_KAFKA_V_KEY(message.key.data(), message.key.size()),
                                        RD_KAFKA_V_VALUE(const_cast<char*>(message.value.data()), message.value.size()),
-                                       RD_KAFKA_V_TIMESTAMP(time.ns / 1'000'000), RD_KAFKA_V_HEADERS(headers),
+                                       RD_KAFKA_V_TIMESTAMP(record_ms(time)), RD_KAFKA_V_HEADERS(headers),
                                        RD_KAFKA_V_OPAQUE(&topic), RD_KAFKA_V_END);
   if (error) rd_kafka_headers_destroy(headers);
   return error;
@@ -190,7 +190,7 @@ Status KafkaPublisher::send(std::span<const OutMessage> messages) {
       round_.error = RD_KAFKA_RESP_ERR__TIMED_OUT;
       break;
     }
-    rd_kafka_poll(client_.get(), millis(left));
+    rd_kafka_flush(client_.get(), millis(left));
   }
   if (!round_.error) return {};
   // With the producer goes what is still on its way, so that nothing of it comes after the repetition.

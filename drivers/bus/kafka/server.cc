@@ -7,12 +7,12 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "drivers/bus/kafka/record.h"
 #include "model/envelope.h"
 
 namespace utp::kafka_bus {
 namespace {
 
-constexpr std::int64_t kMs = 1'000'000;
 constexpr std::int64_t kLeaseMinMs = 6000;  // Kafka's own default, where a broker does not tell
 // How long the report of one loss by another publisher is taken for the same one.
 constexpr std::int64_t kSameLossNs = 600'000'000'000;
@@ -24,7 +24,7 @@ Settings retention_settings(const TopicOptions& options, std::uint64_t retention
   constexpr std::int64_t kSegmentMinMs = 60'000;
   constexpr std::int64_t kSegmentMaxMs = std::int64_t{7} * 24 * 3600 * 1000;
   const std::uint64_t bytes = std::max<std::uint64_t>(retention_bytes / options.partitions, 1);
-  const std::int64_t age_ms = options.retention_ns == 0 ? -1 : std::max<std::int64_t>(options.retention_ns / kMs, 1);
+  const std::int64_t age_ms = options.retention_ns == 0 ? -1 : std::max<std::int64_t>(options.retention_ns / kMsNs, 1);
   return {{"cleanup.policy", "delete"},
           {"retention.ms", std::to_string(age_ms)},
           {"retention.bytes", std::to_string(bytes)},
@@ -84,7 +84,7 @@ Result<std::shared_ptr<Server>> Server::open(const KafkaBusOptions& options) {
   server->admin_ = std::make_unique<Admin>(server->client_.get(), server->options_);
   UTP_TRY(server->peek_, Peek::open(server->options_));
   UTP_TRY(const std::string lease_min, server->admin_->broker_setting("group.min.session.timeout.ms"));
-  server->lease_min_ns_ = (lease_min.empty() ? kLeaseMinMs : number(lease_min)) * kMs;
+  server->lease_min_ns_ = (lease_min.empty() ? kLeaseMinMs : number(lease_min)) * kMsNs;
   return server;
 }
 
@@ -156,13 +156,11 @@ Result<PerPartition<std::int64_t>> Server::places(const std::vector<Partition>& 
   if (start.kind == Start::Kind::kEarliest) return admin_->offsets(partitions, Admin::kBegin);
   UTP_TRY(auto ends, admin_->offsets(partitions, Admin::kEnd));
   if (start.kind == Start::Kind::kLatest) return ends;
-  UTP_TRY(const auto since, admin_->offsets(partitions, std::max<std::int64_t>(start.time.ns, 0) / kMs));
-  PerPartition<std::int64_t> looked;  // Kafka's times have no more than milliseconds
+  const Timestamp last_before{std::max<std::int64_t>(start.time.ns, 0) + kMsNs - 1};  // rounded up
+  UTP_TRY(const auto since, admin_->offsets(partitions, record_ms(last_before)));
   for (const auto& [partition, offset] : since) {
-    if (offset >= 0 && offset < ends[partition]) looked[partition] = offset;
+    if (offset >= 0) ends[partition] = std::min(offset, ends[partition]);
   }
-  UTP_TRY(const auto exact, peek_->first_since(looked, start.time));
-  for (const auto& [partition, offset] : exact) ends[partition] = offset;
   return ends;
 }
 
@@ -229,7 +227,7 @@ Result<PerPartition<std::uint64_t>> Server::bytes(const PerPartition<Watermarks>
 Status Server::trim_by_age(const PerPartition<std::int64_t>& ages_ms) const {
   std::map<std::int64_t, std::vector<Partition>> by_age;
   for (const auto& [partition, ms] : ages_ms) by_age[ms].push_back(partition);
-  const std::int64_t now_ms = SystemClock().now().ns / kMs;
+  const std::int64_t now_ms = SystemClock().now().ns / kMsNs;
   for (const auto& [ms, partitions] : by_age) {
     UTP_TRY(const auto young, admin_->offsets(partitions, std::max<std::int64_t>(now_ms - ms + 1, 0)));
     UTP_TRY(const auto marks, watermarks(partitions));

@@ -1,6 +1,7 @@
 #include "drivers/bus/kafka/subscription.h"
 
 #include <algorithm>
+#include <array>
 #include <climits>
 
 #include "bus/subscription_options.h"
@@ -17,7 +18,7 @@ constexpr std::int64_t kLookNs = 1'000'000'000;  // how often a subscription loo
 constexpr std::int64_t kFreshNs = 50'000'000;
 constexpr std::int64_t kLowLookNs = 20'000'000;
 constexpr std::size_t kFetchedMax = 20'000;
-constexpr std::int64_t kMsNs = 1'000'000;
+constexpr std::size_t kBatchMax = 1'000;  // of one call of librdkafka
 constexpr std::int64_t kAgainNs = 5'000'000;
 // librdkafka looks about once a second whether a heartbeat is due, and when it is asked something: a poll asks, so that
 // partitions change hands faster. A lease has to outlast a few of those seconds.
@@ -59,7 +60,7 @@ Status KafkaSubscription::connect() {
                {"queued.min.messages", "100000"},
                {"fetch.wait.max.ms", "100"},
                {"fetch.error.backoff.ms", "50"}},
-              [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE); }));
+              [](rd_kafka_conf_t* conf) { rd_kafka_conf_set_rebalance_cb(conf, rebalance); }, this));
   queue_.reset(rd_kafka_queue_get_consumer(client_.get()));
   return {};
 }
@@ -164,57 +165,59 @@ void KafkaSubscription::drop_fetched(Cursor& cursor) {
   std::erase_if(fetched_, [&](const Fetched& f) { return f.cursor == &cursor; });
 }
 
-void KafkaSubscription::take(Event event) {
-  switch (rd_kafka_event_type(event.get())) {
-    case RD_KAFKA_EVENT_REBALANCE: {
-      List& to = rd_kafka_event_error(event.get()) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? assigned_ : revoked_;
-      to.reset(rd_kafka_topic_partition_list_copy(rd_kafka_event_topic_partition_list(event.get())));
-      if (&to == &revoked_) take_revocation();
-      return;
-    }
-    case RD_KAFKA_EVENT_FETCH: {
-      const rd_kafka_message_t* record = rd_kafka_event_message_next(event.get());
-      if (record == nullptr || record->rkt == nullptr) return;
-      const auto number = static_cast<std::uint32_t>(record->partition);
-      if (record->rkt != last_topic_ || last_cursor_->partition.second != number) {
-        const auto found = cursors_.find({rd_kafka_topic_name(record->rkt), number});
-        if (found == cursors_.end()) return;
-        last_topic_ = record->rkt;
-        last_cursor_ = found->second.get();
-      }
-      Cursor* cursor = last_cursor_;
-      if (!record->err && reads(*cursor)) fetched_.push_back({cursor, std::move(event), record});
-      return;
-    }
-    case RD_KAFKA_EVENT_ERROR: take_error(event.get()); return;
-    default: return;
+// Called by librdkafka from within take_batch(), and while this member leaves.
+void KafkaSubscription::rebalance(rd_kafka_t* rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list,
+                                  void* self) {
+  auto& subscription = *static_cast<KafkaSubscription*>(self);
+  if (subscription.is_leaving_) {
+    (void)rd_kafka_assign(rk, nullptr);
+    return;
   }
+  const bool is_assigned = error == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+  (is_assigned ? subscription.assigned_ : subscription.revoked_).reset(rd_kafka_topic_partition_list_copy(list));
+  if (!is_assigned) subscription.take_revocation();
+  rd_kafka_yield(rk);  // the poll goes on with it at once
 }
 
-void KafkaSubscription::take_error(const rd_kafka_event_t* event) {
-  const auto error = rd_kafka_event_error(const_cast<rd_kafka_event_t*>(event));
-  const char* reason = rd_kafka_event_error_string(const_cast<rd_kafka_event_t*>(event));
-  const std::unique_ptr<rd_kafka_topic_partition_t, Free<rd_kafka_topic_partition_destroy>> part(
-      rd_kafka_event_topic_partition(const_cast<rd_kafka_event_t*>(event)));
-  if (error == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
+void KafkaSubscription::take(Record record) {
+  if (record->err) {
+    take_error(*record);
+    return;
+  }
+  const auto number = static_cast<std::uint32_t>(record->partition);
+  if (record->rkt != last_topic_ || last_cursor_->partition.second != number) {
+    const auto found = cursors_.find({rd_kafka_topic_name(record->rkt), number});
+    if (found == cursors_.end()) return;
+    last_topic_ = record->rkt;
+    last_cursor_ = found->second.get();
+  }
+  if (reads(*last_cursor_)) fetched_.push_back({last_cursor_, std::move(record)});
+}
+
+void KafkaSubscription::take_error(const rd_kafka_message_t& record) {
+  if (record.err == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
     return;  // the lease is over: a rebalance tells of which partitions
-  if (error == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && part) {
-    const auto found = cursors_.find({part->topic, static_cast<std::uint32_t>(part->partition)});
+  const std::string topic = record.rkt != nullptr ? rd_kafka_topic_name(record.rkt) : "";
+  if (record.err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+    const auto found = cursors_.find({topic, static_cast<std::uint32_t>(record.partition)});
     if (found != cursors_.end()) found->second->astray = found->second->stopped = true;
     return;
   }
-  log::warn(
-      "kafka subscription",
-      {{"member", options_.member}, {"topic", part ? part->topic : ""}, {"reason", reason != nullptr ? reason : ""}});
+  log::warn("kafka subscription",
+            {{"member", options_.member}, {"topic", topic}, {"reason", rd_kafka_message_errstr(&record)}});
+}
+
+// What is there, or comes within this time: at most `max`, and the number of them.
+std::size_t KafkaSubscription::take_batch(int timeout_ms, std::size_t max) {
+  std::array<rd_kafka_message_t*, kBatchMax> batch;
+  const ssize_t count = rd_kafka_consume_batch_queue(queue_.get(), timeout_ms, batch.data(), std::min(max, kBatchMax));
+  for (ssize_t i = 0; i < count; ++i) take(Record(batch[static_cast<std::size_t>(i)]));
+  return static_cast<std::size_t>(std::max<ssize_t>(count, 0));
 }
 
 // All that is here already; this also tells the group that this member lives.
 void KafkaSubscription::take_all() {
-  do {
-    Event event(rd_kafka_queue_poll(queue_.get(), 0));
-    if (!event) return;
-    take(std::move(event));
-  } while (fetched_.size() < kFetchedMax);
+  while (take_batch(0, kBatchMax) == kBatchMax && fetched_.size() < kFetchedMax) continue;
 }
 
 // ---- giving out ----
@@ -307,8 +310,7 @@ Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_
     if (std::any_of(cursors_.begin(), cursors_.end(), [](const auto& entry) { return entry.second->astray; }))
       until = std::min(until, now + kAgainNs);
     // An interrupt that came since take_all() ends this wait at once.
-    Event event(rd_kafka_queue_poll(queue_.get(), std::max(millis(until - now), 1)));
-    if (event) take(std::move(event));
+    take_batch(std::max(millis(until - now), 1), 1);
   }
 }
 

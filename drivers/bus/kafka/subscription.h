@@ -52,8 +52,7 @@ class KafkaSubscription final : public Subscription {
   };
   struct Fetched {
     Cursor* cursor;
-    Event event;
-    const rd_kafka_message_t* record;
+    Record record;
   };
 
   KafkaSubscription(std::shared_ptr<Server> server, SubscriptionOptions options)
@@ -72,9 +71,11 @@ class KafkaSubscription final : public Subscription {
   Status start_group(const std::vector<TopicRecord>& found);
 
   Cursor& cursor_of(const Partition& partition);
-  void take(Event event);
+  static void rebalance(rd_kafka_t* rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* list, void* self);
+  void take(Record record);
+  std::size_t take_batch(int timeout_ms, std::size_t max);
   void take_all();
-  void take_error(const rd_kafka_event_t* event);
+  void take_error(const rd_kafka_message_t& record);
   Status bring_back();
   Status seek(const std::vector<Cursor*>& cursors);
   Status assign_anew();
@@ -112,6 +113,7 @@ class KafkaSubscription final : public Subscription {
   List assigned_;  // by the group, and not yet taken
   List revoked_;   // by the group, and not yet given up
   std::int64_t hand_over_until_ns_ = 0;
+  bool is_leaving_ = false;
   const rd_kafka_topic_t* last_topic_ = nullptr;  // the cursor of the last record, found without a search
   Cursor* last_cursor_ = nullptr;
 

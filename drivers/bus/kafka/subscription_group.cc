@@ -178,13 +178,13 @@ void KafkaSubscription::leave() {
   const std::int64_t patience = std::min(kLeaveNs, server_->options().answer_timeout_ns);
   if (!commit(held, patience) && !held.empty())
     log::info("a member left without telling how far its deliveries went", {{"group", options_.group}});
+  is_leaving_ = true;
   const Queue last(rd_kafka_queue_new(client_.get()));
   if (const RdError error{rd_kafka_consumer_close_queue(client_.get(), last.get())}) return;
   for (const std::int64_t deadline = steady_ns() + patience;
        !rd_kafka_consumer_closed(client_.get()) && steady_ns() < deadline;) {
-    const Event event(rd_kafka_queue_poll(last.get(), 10));
-    if (rd_kafka_event_type(event.get()) != RD_KAFKA_EVENT_REBALANCE) continue;
-    (void)rd_kafka_assign(client_.get(), nullptr);
+    rd_kafka_message_t* record = nullptr;
+    if (rd_kafka_consume_batch_queue(last.get(), 10, &record, 1) == 1) rd_kafka_message_destroy(record);
   }
 }
 

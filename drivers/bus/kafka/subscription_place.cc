@@ -74,7 +74,7 @@ Status KafkaSubscription::bring_back() {
     if (found == marks.end()) continue;
     if (cursor->next > static_cast<std::uint64_t>(found->second.high)) {
       const Timestamp last = cursor->delivered_time.ns != 0 ? cursor->delivered_time : cursor->note.acknowledged_time;
-      UTP_TRY(const auto places, server_->places({cursor->partition}, {Start::Kind::kTime, last + 1}));
+      UTP_TRY(const auto places, server_->places({cursor->partition}, {Start::Kind::kTime, last}));
       if (places.empty()) continue;
       find_place(*cursor, found->second, places.begin()->second);
     }

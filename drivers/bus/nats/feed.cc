@@ -115,7 +115,8 @@ void Feed::close() {
 }
 
 Status Feed::ask(std::size_t messages, std::size_t bytes, std::int64_t wait_ns) {
-  std::string body = "{\"batch\":" + std::to_string(messages) + ",\"max_bytes\":" + std::to_string(bytes) + ",\"no_wait\":true";
+  std::string body = "{\"batch\":" + std::to_string(messages) + ",\"max_bytes\":" + std::to_string(bytes);
+  if (!at_end_ || wait_ns == 0) body += ",\"no_wait\":true";
   if (wait_ns > 0) body += ",\"expires\":" + std::to_string(wait_ns);
   body += "}";
   const std::string subject = "$JS.API.CONSUMER.MSG.NEXT." + stream_ + "." + consumer_;

@@ -69,7 +69,8 @@ class Feed {
   bool is_looking() const { return asking_ && !waiting_; }  // the answer comes at once
   // The last request has brought all it asked for: there may be more.
   bool is_filled() const { return is_open() && !asking_ && asked_ == 0 && received_ > 0; }
-  // `wait_ns`: for so long where nothing is there; 0 = not at all.
+  // For what is there, in one go. Where nothing is there: for what comes within `wait_ns` (0 = not at all), and where the last
+  // answer has said so, for each message as soon as it comes, until there were so many.
   Status ask(std::size_t messages, std::size_t bytes, std::int64_t wait_ns);
   // False when the feed has to be opened again: the server has lost it, or messages on their way.
   bool take(const Delivery& delivery);

@@ -18,6 +18,7 @@ constexpr std::int64_t kSliceMs = 20;          // an interrupt is noticed within
 constexpr std::size_t kFetchMax = 500;         // messages of one partition in one answer: more brings no more speed
 constexpr std::size_t kFetchBytes = 8 << 20;   // of all answers under way
 constexpr std::size_t kFetchBytesMin = kEnvelopeBytesMax + (64 << 10);  // the largest message has to fit
+constexpr std::int64_t kFreshNs = 2'000'000;   // messages that wait here for longer may have been removed from the server meanwhile
 constexpr std::size_t kWatchMax = 1000;        // entries of the bucket in one answer
 constexpr std::size_t kWatchBytes = 4 << 20;
 
@@ -222,6 +223,7 @@ Status NatsSubscription::pump(std::int64_t timeout_ns) {
   for (;;) {
     Result<Message> message = inbox_->next(timeout_ms);
     if (!message && message.error().code != Code::kNotFound) return fail(std::move(message.error()));
+    pumped_ns_ = steady_ns();
     if (message && *message == nullptr) return {};
     if (message) {
       UTP_CHECK(take_message(std::move(*message)));
@@ -230,6 +232,26 @@ Status NatsSubscription::pump(std::int64_t timeout_ns) {
     }
     timeout_ms = 0;
   }
+}
+
+// What came while nobody polled is not given out where it has been removed since: it counts as lost, as figures say.
+Status NatsSubscription::drop_trimmed() {
+  UTP_CHECK(pump(0));
+  for (auto& cursor : cursors_) {
+    if (cursor->buffered == 0) continue;
+    UTP_TRY(const auto facts, link_->stream(cursor->stream));
+    if (!facts) continue;
+    std::uint64_t gone = 0;
+    std::erase_if(fetched_, [&](const Fetched& f) {
+      if (f.cursor != cursor.get() || f.sequence > facts->floor()) return false;
+      gone += f.gone + 1;
+      --cursor->buffered;
+      return true;
+    });
+    cursor->lost += in_group() ? 0 : gone;
+    cursor->is_lost_due |= gone > 0;
+  }
+  return {};
 }
 
 void NatsSubscription::reopen_asking() {
@@ -322,14 +344,14 @@ Status NatsSubscription::take_entry(Cursor& cursor, const Delivery& delivery, Me
   cursor.fetched = view.position;
   cursor.reached = delivery.sequence;
   ++cursor.buffered;
-  fetched_.push_back({&cursor, std::move(message), view, gone});
+  fetched_.push_back({&cursor, std::move(message), view, delivery.sequence, gone});
   return {};
 }
 
 void NatsSubscription::deliver(std::size_t messages_max, std::size_t bytes_max) {
   std::size_t bytes = 0;
   while (!fetched_.empty() && messages_.size() < messages_max) {
-    auto& [cursor, message, view, gone] = fetched_.front();
+    auto& [cursor, message, view, sequence, gone] = fetched_.front();
     if (reads(*cursor) && view.position > cursor->acknowledged) {
       const std::size_t size = view.key.size() + view.value.size();
       if (!messages_.empty() && bytes + size > bytes_max) return;
@@ -362,6 +384,7 @@ Result<std::span<const InMessage>> NatsSubscription::poll(std::size_t messages_m
   for (bool looked = false;; looked = true) {
     if (interrupted_.exchange(false)) return fail(Code::kCancelled, "poll was interrupted");
     UTP_CHECK(connect());
+    if (!looked && steady_ns() - pumped_ns_ > kFreshNs) UTP_CHECK(drop_trimmed());
     if (steady_ns() >= next_look_ns_) UTP_CHECK(find_topics(false));
     if (in_group() && (is_view_changed_ || steady_ns() >= next_maintenance_ns_)) UTP_CHECK(maintain());
     deliver(messages_max, bytes_max);

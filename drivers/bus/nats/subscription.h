@@ -42,6 +42,7 @@ class NatsSubscription final : public Subscription {
     // With a group:
     bool held = false;
     bool handing_over = false;  // another member's by now; given up when all delivered is acknowledged
+    std::int64_t next_look_ns = 0;  // at what was removed
     bool is_lost_due = false;   // there is a count that was not taken yet
     bool suspicious = false;    // deliveries are written down first: the owner before may have died of one
     std::string epoch;
@@ -51,6 +52,7 @@ class NatsSubscription final : public Subscription {
     Cursor* cursor;
     Message message;
     InMessage view;
+    std::uint64_t sequence = 0;
     std::uint64_t gone = 0;  // messages before it that were removed unread
   };
 
@@ -73,6 +75,7 @@ class NatsSubscription final : public Subscription {
   bool is_looking() const;
   // Takes what has come; waits for the first of it.
   Status pump(std::int64_t timeout_ns);
+  Status drop_trimmed();
   void reopen_asking();
   Status take_message(Message message);
   Status take_entry(Cursor& cursor, const Delivery& delivery, Message message);
@@ -106,6 +109,7 @@ class NatsSubscription final : public Subscription {
   bool is_view_changed_ = false;
   bool is_unsent_ = false;  // the library may have kept back what was asked ahead
   std::int64_t next_look_ns_ = 0;  // at the topics
+  std::int64_t pumped_ns_ = 0;
   std::int64_t next_maintenance_ns_ = 0;
   std::int64_t next_heartbeat_ns_ = 0;
 

@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t kAgainNs = 1'000'000;          // the least pause between two looks at a lease that is about to end
 constexpr std::int64_t kForgetNs = 60'000'000'000;    // entries of members that are gone stay for so long: all others have seen them
 constexpr int kChangeTries = 5;
+constexpr std::int64_t kFloorLookNs = 20'000'000;     // between two looks at what was removed, while messages are acknowledged
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
@@ -258,11 +259,16 @@ Status NatsSubscription::acknowledge(std::string_view topic, std::uint32_t parti
   };
   if (!cursor.held) return fenced();
   UTP_CHECK(connect());
-  if (!cursor.feed.is_open()) UTP_CHECK(set_lineage(cursor));
-  UTP_TRY(const auto found, link_->stream(cursor.stream));
-  const StreamFacts facts = found.value_or(StreamFacts());
-  if (position > cursor.delivered && position > cursor.lineage.position_of(facts.last))
-    return fail(Code::kInvalidArgument, place + ": position " + write_position(position) + " was not published yet");
+  // What was removed meanwhile is looked for now and then: what this member has just been given was there.
+  StreamFacts facts;
+  if (!cursor.feed.is_open() || position > cursor.delivered || cursor.is_lost_due || steady_ns() > cursor.next_look_ns) {
+    if (!cursor.feed.is_open()) UTP_CHECK(set_lineage(cursor));
+    UTP_TRY(const auto found, link_->stream(cursor.stream));
+    facts = found.value_or(StreamFacts());
+    cursor.next_look_ns = steady_ns() + kFloorLookNs;
+    if (position > cursor.delivered && position > cursor.lineage.position_of(facts.last))
+      return fail(Code::kInvalidArgument, place + ": position " + write_position(position) + " was not published yet");
+  }
   Passes passes = cursor.passes;
   passes.prune(position);
   const bool release = cursor.handing_over && cursor.delivered <= position;
