@@ -114,10 +114,11 @@ Error Connection::refused(std::string_view message) {
   for (const std::string_view word : {"BUSY ", "NOREPLICAS"}) {
     if (starts(message, word)) return {Code::kUnavailable, where + said + "; the call can be repeated", true};
   }
-  // The bus is, or soon will be, at another server; the next connection looks for it. A script whose key has just gone there is told so
-  // in words of its own.
+  // The bus is, or soon will be, at another server: the next connection looks for it. A script whose keys are going there
+  // is refused in words of its own.
   const bool is_script_moved = message.find("Script attempted to ") != std::string_view::npos;
-  for (const std::string_view word : {"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED"}) {
+  for (const std::string_view word :
+       {"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED"}) {
     if (!is_script_moved && !starts(message, word)) continue;
     close();
     return {Code::kUnavailable, where + said + "; the call can be repeated", true};
@@ -158,7 +159,8 @@ Status Connection::ensure() {
   std::vector<RedisNode> next = nodes_.all();
   std::vector<RedisNode> asked;
   std::string names;
-  tl::unexpected<Error> failed = fail(Code::kUnavailable, "the nodes of the cluster do not agree on who has the bus; the call can be repeated", true);
+  auto failed =
+      fail(Code::kUnavailable, "redis: the nodes of the cluster do not agree on who has the bus; the call can be repeated", true);
   while (!next.empty() && asked.size() < kAskedMax && (asked.empty() || steady_ns() < deadline)) {
     const RedisNode node = next.front();
     next.erase(next.begin());
@@ -238,14 +240,16 @@ Status Connection::hello(std::optional<RedisNode>& elsewhere) {
   }
   const bool is_cluster = info_field(server, "redis_mode") == "cluster";
   if (!nodes_.agree(is_cluster)) {
-    return fail(Code::kUnsupported, place() + ": the server " + (is_cluster ? "runs as a cluster" : "is none of a cluster") +
-                                        ", unlike the one that the bus was opened at; name servers of one kind, and open the bus anew");
+    return fail(Code::kUnsupported,
+                place() + ": the server " + (is_cluster ? "runs as a cluster" : "is none of a cluster") +
+                    ", unlike the one that the bus was opened at; name servers of one kind, and open the bus anew");
   }
   if (is_cluster) {
     UTP_CHECK(find_owner(elsewhere));
     if (elsewhere) return {};
   } else if (!nodes_.is_one_named() && info_field(replication, "role") != "master") {
-    return fail(Code::kUnavailable, place() + ": the server is a replica; the call can be repeated once one of those named is a master", true);
+    return fail(Code::kUnavailable,
+                place() + ": the server is a replica; the call can be repeated once one of those named is a master", true);
   }
   if (options_.database != 0) {
     add({"SELECT", std::to_string(options_.database)});
@@ -257,8 +261,8 @@ Status Connection::hello(std::optional<RedisNode>& elsewhere) {
     if (!loaded[i]) return fail(std::move(loaded[i].error()));
     hashes_[i] = text(loaded[i]->get());
   }
-  // A replica that became the master has its own process and a history that may lack an end; so has the master that it replaced, when it
-  // is one again.
+  // A replica that became the master may lack the end of what was there; so may the process that it replaced, once that is
+  // the master again.
   const std::string_view history = info_field(replication, "master_replid");
   if (run != run_ || history != history_) {
     run_ = run;
@@ -299,8 +303,8 @@ Status Connection::find_owner(std::optional<RedisNode>& elsewhere) {
   }
   if (!is_served) {
     return fail(Code::kUnavailable,
-                place() + ": no node of the cluster serves slot " + std::to_string(slot) + ", where the bus \"" + options_.prefix +
-                    "\" lives; give the slot to a node (redis-cli --cluster fix), then repeat the call",
+                place() + ": no node of the cluster serves slot " + std::to_string(slot) + ", where the bus \"" +
+                    options_.prefix + "\" lives; give the slot to a node (redis-cli --cluster fix), then repeat the call",
                 true);
   }
   nodes_.learn(all);

@@ -1,5 +1,5 @@
-// One connection to the server that has the bus. It comes back by itself: the first call after a loss looks for that server again, in
-// a cluster along the way that its nodes show. One thread at a time.
+// One connection to the server that has the bus. It comes back by itself: the first call after a loss looks for that
+// server again, in a cluster where its nodes send it. One thread at a time.
 #pragma once
 
 #include <array>

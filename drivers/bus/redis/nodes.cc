@@ -11,7 +11,9 @@ std::vector<RedisNode> named_by(const RedisBusOptions& options) {
   return named;
 }
 
-bool has(const std::vector<RedisNode>& nodes, const RedisNode& node) { return std::find(nodes.begin(), nodes.end(), node) != nodes.end(); }
+bool has(const std::vector<RedisNode>& nodes, const RedisNode& node) {
+  return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+}
 
 }  // namespace
 

@@ -25,8 +25,8 @@ class Nodes {
   // All that the cluster has now. They take the place of those that it had; the named ones stay.
   void learn(const std::vector<RedisNode>& told);
 
-  // Whether the servers are a cluster, for which the keys have other names. The first that asks says so for good: false where it was
-  // said otherwise.
+  // Whether the servers are a cluster, where the keys have other names. The first to say so decides for good: false where
+  // it was decided otherwise.
   bool agree(bool is_cluster);
   bool is_cluster() const { return mode_.load() == Mode::kCluster; }
 

@@ -21,7 +21,8 @@ namespace {
 
 class RedisBus final : public Bus {
  public:
-  explicit RedisBus(std::shared_ptr<Server> server) : server_(std::move(server)), connection_(server_->options(), server_->nodes()) {}
+  explicit RedisBus(std::shared_ptr<Server> server)
+      : server_(std::move(server)), connection_(server_->options(), server_->nodes()) {}
   ~RedisBus() override {
     {
       std::lock_guard lock(janitor_mutex_);

@@ -1,5 +1,5 @@
-// The bus on Redis Streams: a stream per topic partition on one server or one node of a cluster, shared by any number of processes
-// and machines.
+// The bus on Redis Streams: a stream per topic partition on one server, or one node of a cluster, shared by any number of
+// processes and machines.
 // See README.md beside this file for the mapping of the bus contract, the keys, the settings and the limits.
 #pragma once
 
@@ -23,8 +23,8 @@ struct RedisNode {
 struct RedisBusOptions {
   std::string host = "127.0.0.1";
   int port = 6379;
-  // More of a cluster's nodes, of which any shows the way to the others; or a server's replicas: the first that answers as a master
-  // is used.
+  // More nodes of a cluster, any of which knows the others; or a server's replicas: the first that answers as a master is
+  // used.
   std::vector<RedisNode> others;
   std::string user;      // "" = the server's default user
   std::string password;  // never in an error or a log
@@ -45,9 +45,9 @@ struct RedisBusOptions {
   std::int64_t answer_timeout_ns = 10'000'000'000;  // a server that is silent for longer is taken for gone
 };
 
-// redis://[user:password@]host[:port][,host[:port]...][/database], percent-encoded where needed; rediss:// for TLS. A password that the URL
-// does not have is taken from the environment variable UTP_REDIS_PASSWORD, the trust root's file from UTP_REDIS_CA. Errors do
-// not show the URL.
+// redis://[user:password@]host[:port][,host[:port]...][/database], percent-encoded where needed; rediss:// for TLS. A
+// password that the URL does not have is taken from the environment variable UTP_REDIS_PASSWORD, the trust root's file from
+// UTP_REDIS_CA. Errors do not show the URL.
 [[nodiscard]] Result<RedisBusOptions> parse_redis_url(std::string_view url);
 
 inline constexpr std::size_t kRedisBusKeyBytesMax = 4096;  // of a message's key

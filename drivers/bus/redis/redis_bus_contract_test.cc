@@ -8,7 +8,8 @@ namespace {
 
 class RedisHarness final : public Harness {
  public:
-  explicit RedisHarness(std::uint32_t pack) : server_(std::make_unique<redis_bus_test::RedisServer>()), options_(server_->options()) {
+  explicit RedisHarness(std::uint32_t pack)
+      : server_(std::make_unique<redis_bus_test::RedisServer>()), options_(server_->options()) {
     options_.pack = pack;
   }
   // A bus of its own, on the node that its name leads to, in a cluster that all tests share: making one takes seconds.

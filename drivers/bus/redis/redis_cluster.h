@@ -33,21 +33,29 @@ inline std::string value_of(const std::string& answer) {
 
 // What follows `name` in a text of INFO.
 inline std::string info_of(const std::string& info, const std::string& name) {
-  const std::size_t at = info.find(name);
-  return at == std::string::npos ? "" : info.substr(at + name.size(), info.find_first_of(",\r", at + name.size()) - at - name.size());
+  std::size_t at = info.find(name);
+  if (at == std::string::npos) return {};
+  at += name.size();
+  return info.substr(at, info.find_first_of(",\r", at) - at);
 }
 
 class RedisCluster {
  public:
+  static constexpr const char* kFreePort = "free port";  // in settings: another one for each node
+
   // `timeout_ms`: after which a silent master is replaced. The default is longer than a busy machine makes one silent.
   explicit RedisCluster(int timeout_ms = 15'000, std::vector<std::string> settings = {}) : settings_(std::move(settings)) {
-    settings_.insert(settings_.end(), {"--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0",
-                                       "--repl-diskless-sync-delay", "0", "--cluster-node-timeout", std::to_string(timeout_ms)});
+    for (const char* word : {"--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0",
+                             "--cluster-replica-validity-factor", "0", "--cluster-node-timeout"}) {
+      settings_.emplace_back(word);
+    }
+    settings_.push_back(std::to_string(timeout_ms));
     for (int i = 0; i < kMasters; ++i) {
       add_node();
       EXPECT_EQ(node(i).command({"CLUSTER", "SET-CONFIG-EPOCH", std::to_string(i + 1)}), "+OK\r\n");
-      EXPECT_EQ(node(i).command({"CLUSTER", "ADDSLOTSRANGE", std::to_string(kSlots * i / kMasters), std::to_string(kSlots * (i + 1) / kMasters - 1)}),
-                "+OK\r\n");
+      const std::string first = std::to_string(kSlots * i / kMasters);
+      const std::string last = std::to_string(kSlots * (i + 1) / kMasters - 1);
+      EXPECT_EQ(node(i).command({"CLUSTER", "ADDSLOTSRANGE", first, last}), "+OK\r\n");
     }
     meet();
   }
@@ -78,6 +86,19 @@ class RedisCluster {
     return info_of(info, "state=") == "online" && sent == info_of(info, ",offset=");
   }
 
+  // A replica and its master change places, with nothing lost. Refused shortly after a failover, so it is asked for again.
+  bool hand_over_to(int replica) {
+    return eventually([&] {
+      node(replica).command({"CLUSTER", "FAILOVER"});
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(6);  // the server gives up after 5
+      while (std::chrono::steady_clock::now() < end) {
+        if (node(replica).command({"ROLE"}).find("master") != std::string::npos) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+      return false;
+    });
+  }
+
   // As tools do it: key by key, then the slot itself. `between` is called after each key.
   void move_slot(const std::string& slot, int from, int to, const std::function<void()>& between) {
     EXPECT_EQ(node(to).command({"CLUSTER", "SETSLOT", slot, "IMPORTING", id(from)}), "+OK\r\n");
@@ -85,7 +106,8 @@ class RedisCluster {
     for (;;) {
       const std::string keys = node(from).command({"CLUSTER", "GETKEYSINSLOT", slot, "1"});
       if (keys.starts_with("*0") || ::testing::Test::HasFailure()) break;
-      EXPECT_EQ(node(from).command({"MIGRATE", "127.0.0.1", std::to_string(node(to).port()), value_of(keys), "0", "10000"}), "+OK\r\n");
+      const std::string port = std::to_string(node(to).port());
+      EXPECT_EQ(node(from).command({"MIGRATE", "127.0.0.1", port, value_of(keys), "0", "10000"}), "+OK\r\n");
       between();
     }
     for (const int i : {to, from, kMasters - to - from}) {
@@ -101,6 +123,9 @@ class RedisCluster {
     for (int attempt = 0; attempt < 5; ++attempt) {  // somebody may take the second port
       const int gossip = RedisServer::free_port();
       std::vector<std::string> settings = settings_;
+      for (std::string& word : settings) {
+        if (word == kFreePort) word = std::to_string(RedisServer::free_port());
+      }
       settings.insert(settings.end(), {"--cluster-port", std::to_string(gossip)});
       auto server = std::make_unique<RedisServer>(std::move(settings));
       if (!server->is_running()) continue;
@@ -113,8 +138,8 @@ class RedisCluster {
   }
   void meet() {
     for (int i = 1; i < size(); ++i) {
-      EXPECT_EQ(node(0).command({"CLUSTER", "MEET", "127.0.0.1", std::to_string(node(i).port()), std::to_string(gossip_[static_cast<std::size_t>(i)])}),
-                "+OK\r\n");
+      const std::string gossip = std::to_string(gossip_[static_cast<std::size_t>(i)]);
+      EXPECT_EQ(node(0).command({"CLUSTER", "MEET", "127.0.0.1", std::to_string(node(i).port()), gossip}), "+OK\r\n");
     }
     EXPECT_TRUE(eventually([&] {
       for (int i = 0; i < size(); ++i) {
