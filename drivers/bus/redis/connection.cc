@@ -11,10 +11,13 @@
 #include <climits>
 #include <utility>
 
+#include "drivers/bus/redis/keys.h"
+
 namespace utp::redis_bus {
 namespace {
 
 constexpr std::size_t kReadBytes = 64 * 1024;
+constexpr std::size_t kAskedMax = 16;  // nodes in one look for the bus
 constexpr int kMajorMin = 7;  // XADD <generation>-*, XGROUP SETID … ENTRIESREAD
 
 std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
@@ -108,8 +111,17 @@ tl::unexpected<Error> Connection::lost(std::string_view what) {
 Error Connection::refused(std::string_view message) {
   const std::string where = place() + ": ";
   const std::string said = "the server says \"" + std::string(message.substr(0, 300)) + "\"";
-  for (const std::string_view word : {"LOADING", "MASTERDOWN", "BUSY ", "TRYAGAIN", "CLUSTERDOWN", "READONLY"}) {
+  for (const std::string_view word : {"BUSY ", "NOREPLICAS"}) {
     if (starts(message, word)) return {Code::kUnavailable, where + said + "; the call can be repeated", true};
+  }
+  // The bus is, or soon will be, at another server: the next connection looks for it. A script whose keys are going there
+  // is refused in words of its own.
+  const bool is_script_moved = message.find("Script attempted to ") != std::string_view::npos;
+  for (const std::string_view word :
+       {"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED"}) {
+    if (!is_script_moved && !starts(message, word)) continue;
+    close();
+    return {Code::kUnavailable, where + said + "; the call can be repeated", true};
   }
   if (starts(message, "NOSCRIPT")) {
     close();  // the next connection brings the scripts along
@@ -137,19 +149,44 @@ Error Connection::refused(std::string_view message) {
     return {Code::kPermission, where + said + "; the README of the Redis bus lists what its user must be allowed",
             false};
   }
-  if (starts(message, "MOVED") || starts(message, "ASK ") || starts(message, "CROSSSLOT")) {
-    return {Code::kUnsupported,
-            where + "the server is one of a cluster, which this driver does not follow; name a single server", false};
-  }
   return {Code::kInternal, where + said, false};
 }
 
 Status Connection::ensure() {
   if (wire_.is_open()) return {};
-  UTP_CHECK(connect());
-  auto said = hello();
-  if (!said) close();
-  return said;
+  // One that is silent takes all the time there is: the next call begins with another.
+  const std::int64_t deadline = steady_ns() + options_.connect_timeout_ns;
+  std::vector<RedisNode> next = nodes_.all();
+  std::vector<RedisNode> asked;
+  std::string names;
+  auto failed =
+      fail(Code::kUnavailable, "redis: the nodes of the cluster do not agree on who has the bus; the call can be repeated", true);
+  while (!next.empty() && asked.size() < kAskedMax && (asked.empty() || steady_ns() < deadline)) {
+    const RedisNode node = next.front();
+    next.erase(next.begin());
+    if (std::find(asked.begin(), asked.end(), node) != asked.end()) continue;
+    asked.push_back(node);
+    names += (names.empty() ? "" : ", ") + node.host + ":" + std::to_string(node.port);
+    options_.host = node.host;
+    options_.port = node.port;
+    std::optional<RedisNode> elsewhere;
+    auto said = connect();
+    if (said) said = hello(elsewhere);
+    if (said && !elsewhere) {
+      nodes_.serves(node);
+      return {};
+    }
+    close();
+    if (elsewhere) {
+      next.insert(next.begin(), *elsewhere);
+      continue;
+    }
+    nodes_.refuses(node);
+    failed = fail(std::move(said.error()));
+    if (!failed.value().retryable) return failed;
+  }
+  if (asked.size() > 1) failed.value().message += " (asked: " + names + ")";
+  return failed;
 }
 
 Status Connection::connect() {
@@ -170,7 +207,7 @@ Status Connection::connect() {
   return {};
 }
 
-Status Connection::hello() {
+Status Connection::hello(std::optional<RedisNode>& elsewhere) {
   if (!options_.password.empty()) {
     if (options_.user.empty())
       add({"AUTH", options_.password});
@@ -184,34 +221,93 @@ Status Connection::hello() {
     }
     if (!let_in) return fail(std::move(let_in.error()));
   }
+  add({"CLIENT", "SETNAME", "utp"});
+  add({"INFO", "server"});
+  add({"INFO", "replication"});
+  UTP_TRY(auto about, run_all());
+  for (std::size_t i = 1; i < about.size(); ++i) {
+    if (!about[i]) return fail(std::move(about[i].error()));
+  }
+  const std::string_view server = text(about[1]->get());
+  const std::string_view replication = text(about[2]->get());
+  const std::string_view run = info_field(server, "run_id");
+  const std::string_view version = info_field(server, "redis_version");
+  int major = 0;
+  std::from_chars(version.data(), version.data() + version.size(), major);
+  if (run.empty() || major < kMajorMin) {
+    return fail(Code::kUnsupported,
+                place() + ": version " + std::string(version) + " of the server is too old; use 7.0 or later");
+  }
+  const bool is_cluster = info_field(server, "redis_mode") == "cluster";
+  if (!nodes_.agree(is_cluster)) {
+    return fail(Code::kUnsupported,
+                place() + ": the server " + (is_cluster ? "runs as a cluster" : "is none of a cluster") +
+                    ", unlike the one that the bus was opened at; name servers of one kind, and open the bus anew");
+  }
+  if (is_cluster) {
+    UTP_CHECK(find_owner(elsewhere));
+    if (elsewhere) return {};
+  } else if (!nodes_.is_one_named() && info_field(replication, "role") != "master") {
+    return fail(Code::kUnavailable,
+                place() + ": the server is a replica; the call can be repeated once one of those named is a master", true);
+  }
   if (options_.database != 0) {
     add({"SELECT", std::to_string(options_.database)});
     UTP_CHECK(run_one());
   }
-  add({"CLIENT", "SETNAME", "utp"});
-  add({"INFO", "server"});
   for (std::size_t i = 0; i < kScripts; ++i) add({"SCRIPT", "LOAD", script_text(static_cast<Script>(i))});
-  UTP_TRY(auto replies, run_all());
-  for (std::size_t i = 1; i < replies.size(); ++i) {
-    if (!replies[i]) return fail(std::move(replies[i].error()));
-    if (i >= 2) hashes_[i - 2] = text(replies[i]->get());
+  UTP_TRY(auto loaded, run_all());
+  for (std::size_t i = 0; i < loaded.size(); ++i) {
+    if (!loaded[i]) return fail(std::move(loaded[i].error()));
+    hashes_[i] = text(loaded[i]->get());
   }
-  const std::string_view info = text(replies[1]->get());
-  if (const std::string_view run = info_field(info, "run_id"); run != run_) {
+  // A replica that became the master may lack the end of what was there; so may the process that it replaced, once that is
+  // the master again.
+  const std::string_view history = info_field(replication, "master_replid");
+  if (run != run_ || history != history_) {
     run_ = run;
+    history_ = history;
     ++run_number_;
   }
-  const std::string_view version = info_field(info, "redis_version");
-  int major = 0;
-  std::from_chars(version.data(), version.data() + version.size(), major);
-  if (run_.empty() || major < kMajorMin) {
-    return fail(Code::kUnsupported,
-                place() + ": version " + std::string(version) + " of the server is too old; use 7.0 or later");
+  return {};
+}
+
+Status Connection::find_owner(std::optional<RedisNode>& elsewhere) {
+  if (options_.database != 0) {
+    return fail(Code::kInvalidArgument, place() + ": a cluster has database 0 only; leave the database out of the URL");
   }
-  if (info_field(info, "redis_mode") == "cluster") {
-    return fail(Code::kUnsupported,
-                place() + ": the server runs as a cluster, which this driver does not follow; name a single server");
+  add({"CLUSTER", "MYID"});
+  add({"CLUSTER", "KEYSLOT", cluster_prefix(options_.prefix)});
+  add({"CLUSTER", "SLOTS"});
+  UTP_TRY(auto replies, run_all());
+  for (auto& reply : replies) {
+    if (!reply) return fail(std::move(reply.error()));
   }
+  const std::string_view self = text(replies[0]->get());
+  const std::uint64_t slot = number(replies[1]->get());
+  bool is_served = false;
+  std::vector<RedisNode> all;
+  for (const redisReply* range : items(replies[2]->get())) {
+    const auto parts = items(range);  // first slot, last slot, master, replicas
+    for (std::size_t i = 2; i < parts.size(); ++i) {
+      const auto fields = items(parts[i]);  // host, port, id
+      if (fields.size() < 3) continue;
+      RedisNode node{std::string(text(fields[0])), static_cast<int>(number(fields[1]))};
+      if (node.host.empty() || node.host == "?") node.host = options_.host;  // the cluster does not know how we see it
+      if (i == 2 && number(parts[0]) <= slot && slot <= number(parts[1])) {
+        is_served = true;
+        if (text(fields[2]) != self) elsewhere = node;
+      }
+      all.push_back(std::move(node));
+    }
+  }
+  if (!is_served) {
+    return fail(Code::kUnavailable,
+                place() + ": no node of the cluster serves slot " + std::to_string(slot) + ", where the bus \"" +
+                    options_.prefix + "\" lives; give the slot to a node (redis-cli --cluster fix), then repeat the call",
+                true);
+  }
+  nodes_.learn(all);
   return {};
 }
 

@@ -1,5 +1,5 @@
-// One connection to the server. It comes back by itself: the first call after a loss connects again. One thread at a
-// time.
+// One connection to the server that has the bus. It comes back by itself: the first call after a loss looks for that
+// server again, in a cluster where its nodes send it. One thread at a time.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "drivers/bus/redis/nodes.h"
 #include "drivers/bus/redis/redis_bus.h"
 #include "drivers/bus/redis/scripts.h"
 #include "drivers/bus/redis/wire.h"
@@ -50,7 +51,7 @@ class Interrupt {
 
 class Connection {
  public:
-  explicit Connection(const RedisBusOptions& options) : options_(options) {}
+  Connection(const RedisBusOptions& options, Nodes& nodes) : options_(options), nodes_(nodes) {}
   ~Connection() { close(); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -59,7 +60,7 @@ class Connection {
   void close();
   // Of the server process that is connected, new with each of its starts.
   const std::string& run() const { return run_; }
-  // The same as a number from 1 on, of this object's own count.
+  // Grows with it, and with each server that takes another's place.
   std::uint64_t run_number() const { return run_number_; }
 
   // A pipeline: add() any number of commands, then run() sends them and takes their replies in order.
@@ -88,17 +89,20 @@ class Connection {
 
  private:
   Status connect();
-  Status hello();
+  // `elsewhere`: the node that has the bus, where that is another one.
+  Status hello(std::optional<RedisNode>& elsewhere);
+  Status find_owner(std::optional<RedisNode>& elsewhere);
   Status send();
   Result<Reply> receive(std::int64_t deadline_ns, Interrupt* interrupt);
   tl::unexpected<Error> lost(std::string_view what);
 
-  RedisBusOptions options_;
+  RedisBusOptions options_;  // host and port: of the node at hand
+  Nodes& nodes_;
   Wire wire_;
   redisReader* reader_ = nullptr;
   std::string out_;
   std::size_t commands_ = 0;  // in out_
-  std::string run_;
+  std::string run_, history_;
   std::uint64_t run_number_ = 0;
   std::array<std::string, kScripts> hashes_;  // of the scripts, as the server calls them
 };

@@ -36,6 +36,9 @@ inline std::optional<std::uint64_t> position_of(std::string_view id) {
   return generation << kNumberBits | number;
 }
 
+// The first pair of braces decides the slot of a key: in a cluster the whole bus has one.
+inline std::string cluster_prefix(const std::string& prefix) { return "{" + prefix + "}"; }
+
 class Keys {
  public:
   explicit Keys(const std::string& prefix) : prefix_(prefix + ":") {}
@@ -43,7 +46,6 @@ class Keys {
   std::string bus() const { return prefix_ + "bus"; }
   std::string changes() const { return prefix_ + "changes"; }
   std::string members(std::string_view group) const { return prefix_ + "members:" + std::string(group); }
-  // The braces keep what belongs to a topic in one slot of a cluster.
   std::string stream(std::string_view topic, std::uint32_t partition) const {
     return prefix_ + "{" + std::string(topic) + "}:" + std::to_string(partition);
   }

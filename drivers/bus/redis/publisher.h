@@ -19,7 +19,10 @@ Result<Persistence> persistence_of(Connection& connection);
 class RedisPublisher final : public Publisher {
  public:
   RedisPublisher(std::shared_ptr<Server> server, PublisherOptions options, Persistence persistence)
-      : server_(std::move(server)), options_(options), persistence_(persistence), connection_(server_->options()) {}
+      : server_(std::move(server)),
+        options_(options),
+        persistence_(persistence),
+        connection_(server_->options(), server_->nodes()) {}
   Status publish(std::span<const OutMessage> messages) override;
   Status sync() override;
 

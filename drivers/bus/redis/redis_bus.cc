@@ -21,7 +21,8 @@ namespace {
 
 class RedisBus final : public Bus {
  public:
-  explicit RedisBus(std::shared_ptr<Server> server) : server_(std::move(server)), connection_(server_->options()) {}
+  explicit RedisBus(std::shared_ptr<Server> server)
+      : server_(std::move(server)), connection_(server_->options(), server_->nodes()) {}
   ~RedisBus() override {
     {
       std::lock_guard lock(janitor_mutex_);
@@ -33,6 +34,7 @@ class RedisBus final : public Bus {
 
   Status start() {
     UTP_CHECK(connection_.ensure());
+    UTP_CHECK(server_->choose_keys());
     if (server_->options().trim_every_ns > 0) janitor_ = std::thread([this] { run_janitor(); });
     return {};
   }
@@ -85,7 +87,7 @@ class RedisBus final : public Bus {
   }
 
   void run_janitor() {
-    Connection connection(server_->options());
+    Connection connection(server_->options(), server_->nodes());
     const auto pause = std::chrono::nanoseconds(server_->options().trim_every_ns);
     bool is_failing = false;
     std::unique_lock lock(janitor_mutex_);

@@ -54,6 +54,17 @@ class BusFixture : public ::testing::Test {
     const auto status = publish(writer, first, count, size);
     EXPECT_TRUE(status) << status.error().message;
   }
+  // Repeats while the server is away, as a publisher's owner does.
+  static void publish_until_done(Publisher& writer, int first, int count) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    for (;;) {
+      const auto status = publish(writer, first, count);
+      if (status) return;
+      ASSERT_TRUE(status.error().retryable) << status.error().message;
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << status.error().message;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
   std::unique_ptr<Subscription> subscribe(const std::string& group = "", Start start = {}) {
     SubscriptionOptions options;
     options.patterns = {kTopic};

@@ -4,25 +4,34 @@
 #include <thread>
 
 #include "drivers/bus/redis/redis_bus_fixture.h"
+#include "drivers/bus/redis/redis_cluster.h"
 
 namespace utp::redis_bus_test {
 namespace {
 
 class RedisBusTls : public BusFixture {
  protected:
-  // A server that speaks TLS on a second port, with a certificate of a private authority for 127.0.0.1.
-  void start_tls() {
+  // Settings of a server with a certificate of a private authority for 127.0.0.1; none where that cannot be made.
+  std::vector<std::string> tls_settings() {
     std::string made = (std::filesystem::temp_directory_path() / "utp_redis_tls_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(made.data()), nullptr);
+    if (::mkdtemp(made.data()) == nullptr) return {};
     folder_ = made;
     const std::string key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes ";
     const std::string script =
         "cd " + folder_ + " && exec 2>log && openssl req -x509 " + key + "-days 2 -subj /CN=authority -keyout ca.key -out ca.pem && openssl req " +
         key + "-subj /CN=server -keyout server.key -out server.csr && echo subjectAltName=IP:127.0.0.1 >names && " +
         "openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.pem";
-    if (std::system(script.c_str()) != 0) GTEST_SKIP() << "openssl is not installed (Debian: apt-get install openssl)";
-    start({"--tls-cert-file", folder_ + "/server.pem", "--tls-key-file", folder_ + "/server.key", "--tls-ca-cert-file", folder_ + "/ca.pem",
-           "--tls-auth-clients", "no"});
+    if (std::system(script.c_str()) != 0) return {};
+    return {"--tls-cert-file", folder_ + "/server.pem", "--tls-key-file", folder_ + "/server.key", "--tls-ca-cert-file", folder_ + "/ca.pem",
+            "--tls-auth-clients", "no"};
+  }
+  static constexpr const char* kNoOpenssl = "openssl is not installed (Debian: apt-get install openssl)";
+
+  // A server that speaks TLS on a second port.
+  void start_tls() {
+    const std::vector<std::string> settings = tls_settings();
+    if (settings.empty()) GTEST_SKIP() << kNoOpenssl;
+    start(settings);
     ASSERT_NE(bus_, nullptr);
     // A port that is free now is free a moment later, nearly always.
     for (tls_port_ = server_->port() + 1; tls_port_ < server_->port() + 50; ++tls_port_) {
@@ -34,9 +43,11 @@ class RedisBusTls : public BusFixture {
     std::error_code ignored;
     if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
   }
-  RedisBusOptions tls_options() const {
-    RedisBusOptions options = server_->options();
-    options.port = tls_port_;
+  RedisBusOptions tls_options() const { return tls_options(tls_port_); }
+  RedisBusOptions tls_options(int port) const {
+    RedisBusOptions options;
+    options.port = port;
+    options.trim_every_ns = 0;
     options.tls = true;
     options.ca_file = folder_ + "/ca.pem";
     return options;
@@ -61,6 +72,19 @@ TEST_F(RedisBusTls, PublishesAndReadsThroughIt) {
   other.join();
   server_->stop(SIGKILL);
   EXPECT_FALSE(publish(*writer, 100, 1)) << "and no SIGPIPE";
+}
+
+TEST_F(RedisBusTls, LeadsThroughACluster) {
+  std::vector<std::string> settings = tls_settings();
+  if (settings.empty()) GTEST_SKIP() << kNoOpenssl;
+  settings.insert(settings.end(), {"--tls-cluster", "yes", "--tls-port", RedisCluster::kFreePort});
+  RedisCluster cluster(15'000, settings);
+  for (int node = 0; node < cluster.size(); ++node) {
+    bus_ = open(tls_options(std::stoi(value_of(cluster.node(node).command({"CONFIG", "GET", "tls-port"})))));
+    ASSERT_NE(bus_, nullptr);
+    expect_published(*publisher(), node * 10, 10);
+    EXPECT_EQ(receive(*subscribe(), static_cast<std::size_t>(node) * 10 + 10).size(), static_cast<std::size_t>(node) * 10 + 10);
+  }
 }
 
 TEST_F(RedisBusTls, ACertificateThatIsNotTrustedIsRefused) {
@@ -119,6 +143,15 @@ TEST(RedisUrl, NamesHostPortUserPasswordAndDatabase) {
   EXPECT_EQ(six->password, "w");
 }
 
+TEST(RedisUrl, NamesSeveralServers) {
+  const auto options = parse_redis_url("redis://me:p,w@a:7000,[::1]:7001,c/0");
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_EQ(options->password, "p,w");
+  EXPECT_EQ(options->host, "a");
+  EXPECT_EQ(options->port, 7000);
+  EXPECT_EQ(options->others, (std::vector<RedisNode>{{"::1", 7001}, {"c", 6379}}));
+}
+
 TEST(RedisUrl, TakesThePasswordFromTheEnvironment) {
   ::setenv("UTP_REDIS_PASSWORD", "from-there", 1);
   EXPECT_EQ(parse_redis_url("redis://localhost")->password, "from-there");
@@ -129,7 +162,8 @@ TEST(RedisUrl, TakesThePasswordFromTheEnvironment) {
 TEST(RedisUrl, RefusesWhatIsNoneWithoutShowingIt) {
   for (const char* url :
        {"redis://", "redis://:hidden@:1", "redis://h:0", "redis://h:hidden", "redis://u:hidden@h/x",
-        "redis://u:hidden%zz@h", "redis://[::1", "redis://h:70000", "redis://h/-1", "http://hidden"}) {
+        "redis://u:hidden%zz@h", "redis://[::1", "redis://h:70000", "redis://h/-1", "http://hidden",
+        "redis://u:hidden@a,", "redis://u:hidden@,b", "redis://a,b:hidden", "redis://u:hidden@a,b:0,c"}) {
     const auto options = parse_redis_url(url);
     ASSERT_FALSE(options) << url;
     EXPECT_EQ(options.error().code, Code::kInvalidArgument) << url;

@@ -11,6 +11,8 @@ class RedisServer final : public bus_test::ServerProcess {
   static std::string program() { return bus_test::find_program({"/usr/bin/redis-server", "/usr/local/bin/redis-server"}); }
   static constexpr const char* kMissing = "redis-server is not installed (Debian: apt-get install redis-server)";
 
+  using ServerProcess::free_port;
+
   // `settings`: more command-line arguments, such as {"--appendfsync", "everysec"}.
   explicit RedisServer(std::vector<std::string> settings = {}) : ServerProcess("redis"), settings_(std::move(settings)) { start(); }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -7,7 +8,7 @@
 namespace utp {
 namespace {
 
-constexpr const char* kForm = "write redis://[user:password@]host[:port][/database], or rediss:// for TLS";
+constexpr const char* kForm = "write redis://[user:password@]host[:port][,host[:port]...][/database], or rediss:// for TLS";
 
 bool read_whole(std::string_view text, int& value) {
   const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -41,10 +42,17 @@ Result<RedisBusOptions> parse_redis_url(std::string_view url) {
       return fail(Code::kInvalidArgument, std::string("the bus URL's database is no number from 0 on; ") + kForm);
     }
   }
-  UTP_TRY(HostPort server, read_host_port(rest, options.port, kForm));
-  if (rest.starts_with('[')) server.host = server.host.substr(1, server.host.size() - 2);
-  options.host = std::move(server.host);
-  options.port = server.port;
+  std::vector<RedisNode> nodes;
+  for (std::size_t at = 0; at <= rest.size();) {
+    const std::size_t end = std::min(rest.find(',', at), rest.size());
+    const std::string_view written = rest.substr(at, end - at);
+    UTP_TRY(const HostPort server, read_host_port(written, options.port, kForm));
+    nodes.push_back({written.starts_with('[') ? server.host.substr(1, server.host.size() - 2) : server.host, server.port});
+    at = end + 1;
+  }
+  options.host = std::move(nodes[0].host);
+  options.port = nodes[0].port;
+  options.others.assign(nodes.begin() + 1, nodes.end());
   if (options.password.empty()) {
     if (const char* password = std::getenv("UTP_REDIS_PASSWORD")) options.password = password;
   }

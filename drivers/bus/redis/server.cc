@@ -34,6 +34,16 @@ Result<TopicRecord> read_record(std::string_view topic, std::string_view bytes, 
 
 }  // namespace
 
+Status Server::choose_keys() {
+  if (!nodes_.is_cluster()) return {};
+  if (options_.prefix.empty() || options_.prefix[0] == '}') {
+    return fail(Code::kInvalidArgument,
+                "the prefix \"" + options_.prefix + "\" gives the bus no slot of its own in a cluster; name one that begins with a letter");
+  }
+  keys_ = Keys(cluster_prefix(options_.prefix));
+  return {};
+}
+
 Result<std::vector<TopicRecord>> Server::topics(Connection& connection) const {
   UTP_CHECK(connection.ensure());
   connection.add({"HGETALL", keys_.topics()});

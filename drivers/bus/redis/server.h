@@ -11,6 +11,7 @@
 #include "bus/bus.h"
 #include "drivers/bus/redis/connection.h"
 #include "drivers/bus/redis/keys.h"
+#include "drivers/bus/redis/nodes.h"
 
 namespace utp::redis_bus {
 
@@ -23,12 +24,15 @@ struct TopicRecord {
 
 class Server {
  public:
-  explicit Server(const RedisBusOptions& options) : options_(options), keys_(options.prefix) {}
+  explicit Server(const RedisBusOptions& options) : options_(options), nodes_(options), keys_(options.prefix) {}
+  // Once a connection has found out what runs there, and before anybody uses the keys.
+  Status choose_keys();
 
   const RedisBusOptions& options() const { return options_; }
   std::uint64_t retention_bytes(const TopicRecord& record) const {
     return record.options.retention_bytes != 0 ? record.options.retention_bytes : options_.retention_bytes;
   }
+  Nodes& nodes() { return nodes_; }
   const Keys& keys() const { return keys_; }
 
   // All on the caller's connection.
@@ -42,6 +46,7 @@ class Server {
 
  private:
   RedisBusOptions options_;
+  Nodes nodes_;
   Keys keys_;
 };
 

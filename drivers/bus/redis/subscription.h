@@ -49,7 +49,7 @@ class RedisSubscription final : public Subscription {
   };
 
   RedisSubscription(std::shared_ptr<Server> server, SubscriptionOptions options)
-      : server_(std::move(server)), options_(std::move(options)), connection_(server_->options()) {}
+      : server_(std::move(server)), options_(std::move(options)), connection_(server_->options(), server_->nodes()) {}
   bool in_group() const { return !options_.group.empty(); }
   bool reads(const Cursor& cursor) const { return !in_group() || (cursor.held && !cursor.handing_over); }
   Status find_topics(bool at_start);
