@@ -97,7 +97,8 @@ class ConnectorInstance {
   bool finished() const { return finished_; }
   InstanceStatus status() const;  // any thread
   void reconnect(std::uint32_t connection, const std::string& reason);  // any thread; what an operator may ask for
-  // Any thread. True: the bus fills up, so that what may be conflated is, though the bus still takes messages.
+  // Any thread. True: the bus fills up, so that what may be conflated is, though the bus still takes messages; when it lasts, the
+  // source is thinned.
   void set_backlog(bool backlog) { backlog_ = backlog; }
 
   // For tests and simulations, instead of start(): what the threads would do. step() works on the frames that are there and
