@@ -51,6 +51,7 @@ struct CoinbaseTicker {
   std::optional<Decimal> bid, ask, bid_size, ask_size;
   std::optional<Timestamp> time;  // Exchange only
   bool snapshot = false;
+  bool quoted = true;  // false: it says nothing of bid and ask (ticker_batch), not even that there are none
   friend bool operator==(const CoinbaseTicker&, const CoinbaseTicker&) = default;
 };
 

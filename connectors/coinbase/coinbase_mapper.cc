@@ -336,7 +336,7 @@ class CoinbaseMapper final : public Mapper {
       Product* const product = this->product(ticker.product, "/events/0/tickers/", i, output);
       if (!product) continue;
       output.alive(frame.connection, "ticker", product->symbol);
-      if (!rows_.quotes()) continue;
+      if (!rows_.quotes() || !ticker.quoted) continue;
       EventHeader header;
       header.symbol = product->symbol;
       set_event_time(header, ticker.time ? ticker.time : parsed_.timestamp, frame);

@@ -75,6 +75,13 @@ TEST_F(CoinbaseMapperTest, MakesQuotesOfTickersByTheFramesClock) {
       R"({"event_type":"quotes/v2","symbol":"BTC-USD","event_time":"2026-04-07T14:30:03.123456789Z","event_time_source":"venue","payload":{"bid":68900,"ask":68901.01,"mid":68900.505,"bid_size":1.5,"ask_size":0.5,"venue":"coinbase","tick_type":"ticker"}})"}));
 }
 
+// The batched ticker has no bid and ask: a quote without them would say that the book is empty.
+TEST_F(CoinbaseMapperTest, MakesNoQuoteOfATickerThatSaysNothingOfBidAndAsk) {
+  ws(R"({"channel":"ticker_batch","timestamp":"2026-04-07T14:30:03.123456789Z","sequence_num":12,"events":[{"type":"update","tickers":[)"
+     R"({"type":"ticker","product_id":"BTC-USD","price":"68900.50","volume_24_h":"15328.1"}]}]})");
+  EXPECT_EQ(taken(), Lines{});
+}
+
 TEST_F(CoinbaseMapperTest, LeavesOutTheSidesOfAnEmptyBook) {
   for (const char* const none : {R"("")", R"("0")", R"("0.00")", "null"}) {
     ws(R"({"type":"ticker","product_id":"BTC-USD","best_bid":)" + std::string(none) + R"(,"best_bid_size":"0","best_ask":"2","best_ask_size":"3","time":"2026-04-07T14:30:03Z"})");

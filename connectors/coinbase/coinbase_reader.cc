@@ -240,10 +240,11 @@ class General {
 
   bool advanced_ticker(Value element) {
     CoinbaseTicker ticker;
+    ticker.quoted = false;
     const bool complete = jf::field_objects(element, error_, [&](Key key, Value value) {
       if (key == "product_id") return jf::text(value, ticker.product, error_) || jf::at(error_, "product_id");
-      if (key == "best_bid") return quote_number(value, ticker.bid) || jf::at(error_, "best_bid");
-      if (key == "best_ask") return quote_number(value, ticker.ask) || jf::at(error_, "best_ask");
+      if (key == "best_bid") return ticker.quoted = true, quote_number(value, ticker.bid) || jf::at(error_, "best_bid");
+      if (key == "best_ask") return ticker.quoted = true, quote_number(value, ticker.ask) || jf::at(error_, "best_ask");
       if (key == "best_bid_quantity") return quote_number(value, ticker.bid_size) || jf::at(error_, "best_bid_quantity");
       if (key == "best_ask_quantity") return quote_number(value, ticker.ask_size) || jf::at(error_, "best_ask_quantity");
       return true;

@@ -43,25 +43,30 @@ Result<KrakenSettings> parse_kraken_settings(std::string_view json) {
   return settings;
 }
 
-std::vector<std::string> kraken_subscriptions(std::span<const WantedStream> streams, SymbolMap& symbols, const KrakenSettings& settings) {
+std::vector<std::string> kraken_requests(KrakenRequest request, std::span<const WantedStream> streams, SymbolMap& symbols,
+                                         const KrakenSettings& settings) {
   std::vector<std::string> channels;  // in the order in which they are wanted
+  std::string trigger = settings.ticker_trigger;
   for (const auto& stream : streams) {
     if (!stream.symbol.empty() && std::find(channels.begin(), channels.end(), stream.channel) == channels.end()) {
       channels.push_back(stream.channel);
     }
+    if (stream.channel == "ticker" && !stream.variant.empty()) trigger = stream.variant;
   }
+  const bool subscribe = request == KrakenRequest::kSubscribe;
   std::vector<std::string> messages;
   for (const auto& channel : channels) {
     JsonWriter json(messages.emplace_back());
-    json.begin_object().field("method", "subscribe").key("params").begin_object().field("channel", channel);
+    json.begin_object().field("method", subscribe ? "subscribe" : "unsubscribe").key("params").begin_object().field("channel", channel);
     json.key("symbol").begin_array();
     for (const auto& stream : streams) {
       if (stream.channel == channel && !stream.symbol.empty()) json.value(symbols.venue(stream.symbol));
     }
     json.end_array();
     if (channel == "book") json.field("depth", settings.book_depth);
-    if (channel == "ticker") json.field("event_trigger", settings.ticker_trigger);
-    json.field("snapshot", true).end_object().end_object();
+    if (channel == "ticker") json.field("event_trigger", trigger);
+    if (subscribe) json.field("snapshot", true);
+    json.end_object().end_object();
   }
   return messages;
 }
@@ -73,9 +78,13 @@ Result<std::unique_ptr<Collector>> make_kraken_collector(CollectorContext contex
   options.url = "wss://ws.kraken.com/v2";
   auto own = std::make_shared<SymbolMap>();
   own->set_separator("/");
-  options.subscribe = [symbols = context.symbols, own = std::move(own), settings](std::uint32_t, std::span<const WantedStream> streams) {
-    return kraken_subscriptions(streams, symbols ? *symbols : *own, settings);
+  const auto requests = [symbols = context.symbols, own = std::move(own), settings](KrakenRequest request, std::span<const WantedStream> streams) {
+    return kraken_requests(request, streams, symbols ? *symbols : *own, settings);
   };
+  options.subscribe = [requests](std::uint32_t, std::span<const WantedStream> streams) { return requests(KrakenRequest::kSubscribe, streams); };
+  options.unsubscribe = [requests](std::span<const WantedStream> streams) { return requests(KrakenRequest::kUnsubscribe, streams); };
+  // Tickers that come with trades only are the thin ones already.
+  if (settings.ticker_trigger == "trades") context.thinner.erase("ticker");
   options.keep_alive = R"({"method":"ping"})";
   options.keep_alive_ns = 30'000'000'000;
   options.deflate = true;

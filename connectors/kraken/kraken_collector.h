@@ -16,8 +16,10 @@ struct KrakenSettings {
 };
 Result<KrakenSettings> parse_kraken_settings(std::string_view json);
 
-// One message per channel.
-std::vector<std::string> kraken_subscriptions(std::span<const WantedStream> streams, SymbolMap& symbols, const KrakenSettings& settings);
+// One message per channel. A ticker's WantedStream::variant is the event that triggers it.
+enum class KrakenRequest : std::uint8_t { kSubscribe, kUnsubscribe };
+std::vector<std::string> kraken_requests(KrakenRequest request, std::span<const WantedStream> streams, SymbolMap& symbols,
+                                         const KrakenSettings& settings);
 
 Result<std::unique_ptr<Collector>> make_kraken_collector(CollectorContext context);
 

@@ -112,6 +112,55 @@ TEST_F(KrakenConnectorTest, SubscribesTheSameAfterAReconnect) {
   EXPECT_EQ(live_.count("system.gap.v1", "connection lost"), 6u);
 }
 
+TEST_F(KrakenConnectorTest, ThinsTheTickersWhileTheBusIsBehindAndNothingElse) {
+  const auto ticker = [](const char* method, const char* trigger, const char* more = "") {
+    return R"({"method":")" + std::string(method) + R"(","params":{"channel":"ticker","symbol":["BTC/USD","ETH/USD"],"event_trigger":")" + trigger + "\"" + more + "}}";
+  };
+  constexpr const char* kSnapshot = R"(,"snapshot":true)";
+  live_.options.thin_after_ns = live_.options.full_after_ns = 0;
+  live_.start();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
+
+  live_.host().set_backlog(true);
+  ASSERT_TRUE(WholeConnector::eventually([&] { return live_.count("quotes.v2") == 4; })) << live_.state();
+  Texts told = subscriptions_;
+  told.push_back(ticker("unsubscribe", "bbo"));
+  told.push_back(ticker("subscribe", "trades", kSnapshot));
+  EXPECT_EQ(live_.told(0), told);
+  ASSERT_TRUE(WholeConnector::eventually([&] { return live_.host().status().thinned == 2; })) << live_.state();
+
+  live_.peer().connections()[0]->cut();
+  ASSERT_TRUE(WholeConnector::eventually([&] { return live_.count("quotes.v2") == 6; })) << live_.state();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
+  Texts thin = subscriptions_;
+  thin.back() = ticker("subscribe", "trades", kSnapshot);
+  EXPECT_EQ(live_.told(1), thin) << "thin from the beginning";
+
+  live_.host().set_backlog(false);
+  ASSERT_TRUE(WholeConnector::eventually([&] { return live_.count("quotes.v2") == 8; })) << live_.state();
+  thin.push_back(ticker("unsubscribe", "trades"));
+  thin.push_back(ticker("subscribe", "bbo", kSnapshot));
+  EXPECT_EQ(live_.told(1), thin);
+  ASSERT_TRUE(WholeConnector::eventually([&] { return live_.host().status().state == InstanceState::kUp; })) << live_.state();
+  EXPECT_EQ(live_.host().status().thinned, 0u);
+  EXPECT_EQ(live_.host().status().counts.rejects, 0u);
+  EXPECT_EQ(live_.count("system.health.v1", "2 streams (ticker) are subscribed"), 2u);
+  EXPECT_EQ(live_.connections(), 2u);
+}
+
+TEST_F(KrakenConnectorTest, TickersThatComeWithTradesOnlyCannotBeThinned) {
+  live_.options.settings_json = R"({"ticker_trigger":"trades"})";
+  live_.options.thin_after_ns = 0;
+  live_.start();
+  ASSERT_TRUE(live_.confirmed()) << live_.state();
+  live_.host().set_backlog(true);
+  Venue::book(*live_.peer().connections()[0], "BTC/USD", "update", "wrong");
+  ASSERT_TRUE(WholeConnector::eventually([&] { return snapshots("BTC-USD") == 2; })) << live_.state();
+  EXPECT_EQ(live_.told(0).size(), subscriptions_.size() + again_.size());
+  EXPECT_EQ(live_.host().status().thinned, 0u);
+  EXPECT_EQ(live_.count("system.health.v1"), 0u);
+}
+
 TEST_F(KrakenConnectorTest, GetsABookAnewWhoseChecksumFails) {
   live_.start();
   ASSERT_TRUE(live_.confirmed()) << live_.state();

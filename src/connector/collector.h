@@ -31,6 +31,7 @@ struct CollectorContext {
   const Clock* clock = nullptr; // outlives the collector
   std::uint64_t seed = 0;       // for jitter, and for generators
   SymbolMap* symbols = nullptr; // this collector's own, outlives it; may be null
+  std::map<std::string, std::string> thinner;  // channel: what to subscribe in its place when thin() asks for it; the manifest's
   RateLimits rates;             // the manifest's; a collector that connects keeps them
   LinkLimits link;
   std::map<std::string, std::string> secrets;  // by the manifest's name; never logged, never put into a frame
@@ -47,6 +48,13 @@ class Collector {
   // True when its frames come at the pace at which they are taken (a file, a generator without a clock): under pressure it
   // waits, and nothing of it is conflated.
   virtual bool can_wait() const { return false; }
+  // Any thread. True: the bus is behind for longer; what the venue offers in a thinner form (CollectorContext::thinner) is
+  // subscribed that way from now on, also after a reconnect. False: everything in full again. Returns the channels that this
+  // changes; none for a source that has no such thing. May be called before run().
+  virtual std::vector<std::string> thin(bool thin) {
+    (void)thin;
+    return {};
+  }
 };
 
 using CollectorFactory = std::function<Result<std::unique_ptr<Collector>>(CollectorContext context)>;

@@ -81,6 +81,10 @@ Result<std::unique_ptr<Collector>> make_collector(const InstanceOptions& options
   context.clock = &clock;
   context.seed = options.seed;
   context.symbols = &symbols;
+  for (const Manifest::Channel& channel : manifest.channels) {
+    const bool wanted = std::ranges::any_of(context.wanted, [&](const WantedStream& s) { return s.channel == channel.name; });
+    if (wanted && !channel.thinner.empty()) context.thinner.emplace(channel.name, channel.thinner);
+  }
   context.rates = manifest.rates;
   context.link = manifest.link;
   context.secrets = options.secrets;
@@ -237,6 +241,7 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
   }
   const bool pressure = failing_since_ns_ != 0 || backlog_ || queue_.bytes() > queue_.bytes_max() / 2;
   pipeline_->set_pressure(pressure && !(collector_ && collector_->can_wait()));
+  check_thinning(pressure, now_ns);
   std::size_t done = 0;
   for (const Frame& frame : frames) {
     if (drops(frame)) {
@@ -295,6 +300,33 @@ void ConnectorInstance::check_flow(std::int64_t now_ns) {
   if (now_ns - full_since_ns_ < options_.hold_back_max_ns || stopping_) return;
   shedding_ = true;
   log::error("the bus took no messages for too long: the stream stops, what comes is dropped and counted", {{"source", name_}, {"error", publish_error_}});
+}
+
+void ConnectorInstance::check_thinning(bool pressure, std::int64_t now_ns) {
+  if (pressure != pressure_) {
+    pressure_ = pressure;
+    pressure_turned_ns_ = now_ns;
+  }
+  if (pressure == thin_ || now_ns - pressure_turned_ns_ < (pressure ? options_.thin_after_ns : options_.full_after_ns)) return;
+  if (!collector_ || collector_->can_wait() || stopping_) return;
+  thin_ = pressure;
+  std::uint32_t streams = 0;
+  std::string channels;
+  for (const std::string& name : collector_->thin(thin_)) {
+    const Manifest::Channel& channel = *options_.manifest.channel(name);
+    const bool longer = thin_ && channel.stale_after_ns > 0;  // what is never stale stays so
+    streams += watch_->set_pace(name, longer ? std::max(channel.stale_after_ns, channel.thinner_stale_after_ns) : channel.stale_after_ns,
+                                clock_.now());
+    channels += (channels.empty() ? "" : ", ") + name;
+  }
+  if (streams == 0) return;
+  thinned_ = thin_ ? streams : 0;
+  log::info(thin_ ? "the bus is behind: a thinner subscription is asked for" : "the bus keeps up again: the full subscription is asked for",
+            {{"source", name_}, {"streams", std::to_string(streams)}, {"channels", channels}});
+  std::string ignored;
+  pipeline_->health(to_string(judge(clock_.now(), ignored)),
+                    std::to_string(streams) + " streams (" + channels + ") are subscribed " +
+                        (thin_ ? "thinner while the bus is behind" : "in full again"));
 }
 
 // Openings and closings always go on: the mapper starts anew with them.
@@ -373,6 +405,10 @@ InstanceState ConnectorInstance::judge(Timestamp now, std::string& detail) const
     detail = "connected, no data yet";
     return InstanceState::kStarting;
   }
+  if (thinned_ > 0) {
+    detail = std::to_string(thinned_) + " of " + std::to_string(watch_->wanted()) + " streams are thinner while the bus is behind";
+    return InstanceState::kDegraded;
+  }
   return InstanceState::kUp;
 }
 
@@ -401,6 +437,7 @@ void ConnectorInstance::update_status(std::int64_t now_ns, bool always) {
   status_.queue_frames_bytes = queue_.bytes();
   status_.queue_events_bytes = pipeline_->outbound_bytes();
   status_.held_back_ns = queue_.blocked_ns();
+  status_.thinned = thinned_;
   status_.dropped_frames = dropped_;
   status_.dead_letters = pipeline_->dead_letter_stats();
 }
@@ -451,6 +488,7 @@ std::string to_json(const InstanceStatus& s) {
       .field("queue_frames_bytes", s.queue_frames_bytes)
       .field("queue_events_bytes", s.queue_events_bytes)
       .field("held_back_ms", s.held_back_ns / 1'000'000)
+      .field("thinned", s.thinned)
       .field("dropped_frames", s.dropped_frames)
       .field("dead_letters", s.dead_letters.letters)
       .field("dead_letters_dropped", s.dead_letters.dropped)

@@ -3,7 +3,8 @@
 //
 // Failure rules. When the bus does not take messages, publishing is tried again with backoff; meanwhile events wait (and conflate
 // where their schema allows it) up to queue.events_bytes, then frames wait up to queue.frames_bytes, then the collector waits,
-// which holds the venue back. A source that cannot wait for ever (Collector::can_wait) is held back for hold_back_max_ns; then
+// which holds the venue back. When that lasts, or the bus fills up, the collector is asked for a thinner subscription
+// (Collector::thin), and for the full one a good while after it is over. A source that cannot wait for ever (Collector::can_wait) is held back for hold_back_max_ns; then
 // its stream stops: frames are dropped and counted, and once the bus takes messages again a gap event says how many and from
 // when to when, and the connections are made anew.
 #pragma once
@@ -44,6 +45,8 @@ struct InstanceOptions {
   std::string dead_letter_overflow_file; // "" = letters past the cap are only counted
   std::uint64_t dead_letter_overflow_bytes = 64u << 20;
   std::int64_t hold_back_max_ns = 5'000'000'000;
+  std::int64_t thin_after_ns = 2'000'000'000;   // of pressure: more than a hiccup, and before frames are dropped
+  std::int64_t full_after_ns = 30'000'000'000;  // without pressure: so late that the subscription does not flap
   std::int64_t stop_grace_ns = 5'000'000'000;  // for what is in the queues when it is stopped
 };
 
@@ -62,6 +65,7 @@ struct InstanceStatus {
   std::uint32_t wanted = 0, confirmed = 0, stale = 0;  // streams
   std::size_t queue_frames_bytes = 0, queue_events_bytes = 0;
   std::uint64_t held_back_ns = 0;  // time that the collector has waited for the queue
+  std::uint32_t thinned = 0;         // streams that are subscribed thinner now, because the bus is behind
   std::uint64_t dropped_frames = 0;  // that no queue had room for; gap events tell them
   DeadLetterStats dead_letters;
 };
@@ -93,7 +97,8 @@ class ConnectorInstance {
   bool finished() const { return finished_; }
   InstanceStatus status() const;  // any thread
   void reconnect(std::uint32_t connection, const std::string& reason);  // any thread; what an operator may ask for
-  // Any thread. True: the bus fills up, so that what may be conflated is, though the bus still takes messages.
+  // Any thread. True: the bus fills up, so that what may be conflated is, though the bus still takes messages; when it lasts, the
+  // source is thinned.
   void set_backlog(bool backlog) { backlog_ = backlog; }
 
   // For tests and simulations, instead of start(): what the threads would do. step() works on the frames that are there and
@@ -111,6 +116,7 @@ class ConnectorInstance {
   void update_status(std::int64_t now_ns, bool always);
   InstanceState judge(Timestamp now, std::string& detail) const;
   void check_flow(std::int64_t now_ns);
+  void check_thinning(bool pressure, std::int64_t now_ns);
   bool drops(const Frame& frame);
   void report_dropped();
 
@@ -141,6 +147,10 @@ class ConnectorInstance {
   std::uint64_t dropped_ = 0, dropped_reported_ = 0;
   Timestamp dropped_from_, dropped_to_;
   std::unordered_set<std::uint32_t> opened_, skipped_;  // connections that were ever open; that lost frames since they opened
+  bool pressure_ = false;                 // as step() saw it last
+  std::int64_t pressure_turned_ns_ = 0;   // it began, or ended
+  bool thin_ = false;                     // what the collector was asked for
+  std::uint32_t thinned_ = 0;
   bool recording_ = false;                // the frames are old: a capture is played, and silence means nothing
 
   std::atomic<bool> backlog_{false};

@@ -68,6 +68,8 @@ struct CommandLog {
     std::lock_guard lock(mutex);
     return std::exchange(commands, {});
   }
+  std::vector<std::string> thinnable;  // channels
+  std::vector<bool> thinned;           // what thin() was called with
 };
 
 class SilentCollector final : public Collector {
@@ -86,6 +88,10 @@ class SilentCollector final : public Collector {
   void carry_out(Command command) override {
     std::lock_guard lock(log_->mutex);
     log_->commands.push_back(std::move(command));
+  }
+  std::vector<std::string> thin(bool thin) override {
+    log_->thinned.push_back(thin);
+    return log_->thinnable;
   }
 
  private:
@@ -427,6 +433,123 @@ TEST_F(StoppedStreamTest, WhatWasDroppedIsToldBeforeTheEnd) {
   host_->start();
   host_->stop();
   EXPECT_EQ(dropped_gap(host_->status().dropped_frames), 1u);
+}
+
+// A source whose ticker has a thinner form, with data on both of its streams.
+class ThinningTest : public HostTest {
+ protected:
+  void SetUp() override {
+    commands_->thinnable = {"ticker"};
+    std::string manifest = kManifest;
+    const std::string own = "stale_after: 10s";
+    manifest.replace(manifest.find(own), own.size(), own + ", thinner: {name: ticker_slow, stale_after: 15s}");
+    make(clock_, manifest.c_str());
+    frame(FrameKind::kOpen);
+    data();
+    run(kSecond);
+  }
+  void data() {
+    frame(FrameKind::kWs, "A 1");
+    frame(FrameKind::kWs, "B 1");
+  }
+  void pressure(bool on) {
+    host_->set_backlog(on);
+    host_->step(0);
+  }
+  // Seconds with data, so that nothing is stale.
+  void live(int seconds) {
+    for (int i = 0; i < seconds; ++i) {
+      data();
+      run(kSecond);
+    }
+  }
+  std::vector<bool> asked() { return std::exchange(commands_->thinned, {}); }
+  using Asked = std::vector<bool>;
+};
+
+TEST_F(ThinningTest, PressureThatLastsThinsTheSourceAndALongCalmTakesItBack) {
+  pressure(true);
+  live(1);
+  EXPECT_EQ(asked(), Asked{});
+  live(1);
+  EXPECT_EQ(asked(), Asked{true});
+  live(5);
+  EXPECT_EQ(asked(), Asked{}) << "once";
+  EXPECT_EQ(host_->status().thinned, 2u);
+  EXPECT_NE(to_json(host_->status()).find("\"thinned\":2,"), std::string::npos) << to_json(host_->status());
+  EXPECT_EQ(host_->status().state, InstanceState::kDegraded);
+  EXPECT_EQ(host_->status().detail, "2 of 2 streams are thinner while the bus is behind");
+  EXPECT_EQ(count("system.health.v1", R"("component":"example.1","state":"degraded","detail":"2 streams (ticker) are subscribed thinner)"), 1u);
+  pressure(false);
+  live(29);
+  EXPECT_EQ(asked(), Asked{});
+  EXPECT_EQ(host_->status().thinned, 2u);
+  live(1);
+  EXPECT_EQ(asked(), Asked{false});
+  live(1);
+  EXPECT_EQ(host_->status().thinned, 0u);
+  EXPECT_EQ(host_->status().state, InstanceState::kUp) << host_->status().detail;
+  EXPECT_EQ(count("system.health.v1"), 2u);
+  EXPECT_EQ(count("system.health.v1", R"("state":"up","detail":"2 streams (ticker) are subscribed in full again")"), 1u);
+}
+
+TEST_F(ThinningTest, PressureThatComesAndGoesChangesNothing) {
+  for (int i = 0; i < 5; ++i) {
+    pressure(true);
+    live(1);
+    pressure(false);
+    live(1);
+  }
+  EXPECT_EQ(asked(), Asked{}) << "never long enough to thin";
+  pressure(true);
+  live(2);
+  EXPECT_EQ(asked(), Asked{true});
+  for (int i = 0; i < 3; ++i) {
+    pressure(false);
+    live(20);
+    pressure(true);
+    live(3);
+  }
+  EXPECT_EQ(asked(), Asked{}) << "never long enough to take it back";
+}
+
+TEST_F(ThinningTest, ABusThatTakesNothingThinsTheSourceBeforeFramesAreDropped) {
+  bus_.fail_with(Error{Code::kUnavailable, "away", true});
+  live(4);
+  EXPECT_EQ(asked(), Asked{true});
+  EXPECT_EQ(host_->status().dropped_frames, 0u);
+  bus_.fail_with(std::nullopt);
+  live(2);
+  EXPECT_EQ(count("system.health.v1", "subscribed thinner"), 1u) << "told when the bus is back";
+}
+
+TEST_F(ThinningTest, AThinnedStreamMayBeSilentForLonger) {
+  pressure(true);
+  live(2);
+  for (int i = 0; i < 14; ++i) run(kSecond);
+  EXPECT_EQ(host_->status().stale, 0u) << "not after the channel's own 10 s";
+  for (int i = 0; i < 2; ++i) run(kSecond);
+  EXPECT_EQ(host_->status().stale, 2u);
+  EXPECT_EQ(count("system.stale.v1", "\"limit_ms\":15000"), 2u);
+  pressure(false);
+  live(31);
+  EXPECT_EQ(asked(), (Asked{true, false}));
+  for (int i = 0; i < 11; ++i) run(kSecond);
+  EXPECT_EQ(count("system.stale.v1", "\"limit_ms\":10000"), 2u);
+}
+
+TEST_F(HostTest, ASourceThatCannotBeThinnedStaysAsItIs) {
+  make(clock_);
+  frame(FrameKind::kOpen);
+  host_->set_backlog(true);
+  for (int i = 0; i < 5; ++i) {
+    frame(FrameKind::kWs, "A 1");
+    frame(FrameKind::kWs, "B 1");
+    run(kSecond);
+  }
+  EXPECT_EQ(host_->status().thinned, 0u);
+  EXPECT_EQ(host_->status().state, InstanceState::kUp) << host_->status().detail;
+  EXPECT_EQ(count("system.health.v1"), 0u);
 }
 
 TEST_F(HostTest, OnlyASourceThatCannotWaitIsConflated) {

@@ -16,7 +16,7 @@
 namespace utp {
 namespace {
 
-constexpr std::string_view kManifestSchema = "schemas/manifest/1.0.1.json";
+constexpr std::string_view kManifestSchema = "schemas/manifest/1.1.0.json";
 
 Result<Schema> manifest_schema() {
   for (const EmbeddedFile& file : embedded::schemas()) {
@@ -193,7 +193,17 @@ class ManifestReader {
           channel.event_types.push_back(name);
         }
       }
+      if (const JsonValue* thinner = tree_.member(*item, "thinner")) read_thinner(*thinner, pointer + "/thinner", channel);
       manifest_.channels.push_back(std::move(channel));
+    }
+  }
+
+  void read_thinner(const JsonValue& thinner, const std::string& pointer, Manifest::Channel& channel) {
+    channel.thinner = text(thinner, "name");
+    duration_into(thinner, pointer, "stale_after", channel.thinner_stale_after_ns);
+    if (manifest_.entry == Manifest::Entry::kExec) refuse(pointer, "a program cannot be asked for a thinner subscription: remove thinner");
+    for (const std::string& type : channel.event_types) {
+      if (type.starts_with("trades/")) refuse(pointer, "trades are never thinned, and the channel " + channel.name + " becomes " + type + ": remove thinner");
     }
   }
 

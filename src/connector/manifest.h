@@ -1,5 +1,5 @@
 // Manifest: connector.manifest.yaml, read and checked. Everything that the host must know of a connector before it runs.
-// docs/connectors.md explains the fields to those who write one; schemas/manifest/1.0.1.json is the authority.
+// docs/connectors.md explains the fields to those who write one; schemas/manifest/1.1.0.json is the authority.
 #pragma once
 
 #include <functional>
@@ -32,6 +32,8 @@ struct Manifest {
     bool per_symbol = true;
     bool wanted_by_default = true;
     std::int64_t stale_after_ns = 0;  // 0 = never stale
+    std::string thinner;              // what is subscribed in its place under pressure; "" = there is nothing
+    std::int64_t thinner_stale_after_ns = 0;
   };
   struct Secret {
     std::string name;

@@ -20,7 +20,7 @@ event_types:
   - {event_type: quotes/v2, schema_ref: "utp://quotes/2.0.0"}
   - {event_type: trades/v2, schema_ref: "utp://trades/2.0.0"}
 channels:
-  - {name: ticker, event_types: [quotes/v2], stale_after: 30s}
+  - {name: ticker, event_types: [quotes/v2], stale_after: 30s, thinner: {name: ticker_slow, stale_after: 1m}}
   - {name: trades, event_types: [trades/v2], default: false}
   - {name: status, per_symbol: false}
 symbols:
@@ -65,6 +65,9 @@ TEST_F(ManifestTest, ReadsEveryField) {
   ASSERT_EQ(m->plans().size(), 2u);
   EXPECT_EQ(m->plans()[1]->event_type(), "trades/v2");
   EXPECT_EQ(m->channel("ticker")->stale_after_ns, 30'000'000'000);
+  EXPECT_EQ(m->channel("ticker")->thinner, "ticker_slow");
+  EXPECT_EQ(m->channel("ticker")->thinner_stale_after_ns, 60'000'000'000);
+  EXPECT_EQ(m->channel("trades")->thinner, "");
   EXPECT_FALSE(m->channel("status")->per_symbol);
   EXPECT_EQ(m->channel("nothing"), nullptr);
   EXPECT_EQ(m->rates.connections_per_minute, 30);
@@ -112,6 +115,11 @@ TEST_F(ManifestTest, RefusalsNameThePlace) {
       {"- {event_type: trades/v2, schema_ref: \"utp://trades/2.0.0\"}", "- {event_type: quotes/v2, schema_ref: \"utp://quotes/2.0.0\"}", ":10"},
       {"stale_after: 30s", "stale_after: 30", ":12"},
       {"event_types: [quotes/v2]", "event_types: [news/v1]", ":12"},
+      {"stale_after: 1m", "stale_after: 60", ":12"},
+      {"name: ticker_slow", "nmae: ticker_slow", ":12"},
+      {"event_types: [quotes/v2]", "event_types: [quotes/v2, trades/v2]", ":12"},
+      {"default: false}", "default: false, thinner: {name: few}}", "trades are never thinned"},
+      {"entry: builtin:example", "entry: exec:./feed.py", "a program cannot be asked for a thinner subscription"},
       {"name: status", "name: ticker", ":14"},
       {"default: [BTC-USD, ETH-USD]", "default: [BTC-USD, BTC-USD]", ":16"},
       {"connections_per_minute: 30", "connections_per_minute: -1", ":20"},
@@ -134,6 +142,8 @@ TEST_F(ManifestTest, RefusalsNameThePlace) {
 TEST_F(ManifestTest, AProgramIsCutIntoWordsWithoutAShell) {
   std::string text = kGood;
   text.replace(text.find("builtin:example"), 15, "\"exec:./feed.py --name 'two words' $HOME\"");
+  const std::string thinner = ", thinner: {name: ticker_slow, stale_after: 1m}";  // which no program has
+  text.erase(text.find(thinner), thinner.size());
   const auto m = parse_manifest(text, "m.yaml", registry_);
   ASSERT_TRUE(m) << m.error().message;
   EXPECT_EQ(m->program, (std::vector<std::string>{"./feed.py", "--name", "two words", "$HOME"}));

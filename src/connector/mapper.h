@@ -73,6 +73,9 @@ class MapperOutput {
 struct WantedStream {
   std::string channel;  // the venue's name: "level2", "ticker", "market_trades"
   std::string symbol;   // canonical, "BTC-USD"; "" for a channel without symbols
+  // Of a collector's streams while they are thin (Collector::thin): what to subscribe in the channel's place. The mapper calls
+  // such a stream by its channel all the same.
+  std::string variant{};
 };
 
 // Names of canonical and venue symbols: the manifest's rules and exceptions, both ways.

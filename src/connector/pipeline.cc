@@ -8,7 +8,8 @@
 namespace utp {
 namespace {
 
-constexpr std::string_view kSystemTypes[] = {"system/gap/v1", "system/stale/v1", "system/reconnect/v1", "system/watermark/v1"};
+constexpr std::string_view kSystemTypes[] = {"system/gap/v1", "system/stale/v1", "system/reconnect/v1", "system/watermark/v1",
+                                             "system/health/v1"};
 
 NormalizerOptions normalizer_options(const PipelineOptions& options) {
   NormalizerOptions n;
@@ -272,6 +273,15 @@ void Pipeline::dropped(std::uint64_t frames, Timestamp from, Timestamp to) {
     set("missed", static_cast<std::int64_t>(std::min(frames, kSequenceMax)));
     set("from_time", from);
     set("to_time", to);
+  });
+}
+
+void Pipeline::health(std::string_view state, std::string_view detail) {
+  now_ = clock_.now();
+  system_event(kHealth, "", [&](const auto& set) {
+    set("component", std::string_view(options_.source_id));
+    set("state", state);
+    set("detail", detail);
   });
 }
 

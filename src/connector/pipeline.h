@@ -68,6 +68,9 @@ class Pipeline final : public MapperOutput, public WatchActions {
   // So many frames of any stream were never given to on_frame(): a gap event says so.
   void dropped(std::uint64_t frames, Timestamp from, Timestamp to);
 
+  // The source's state and what changed in it: system/health/v1.
+  void health(std::string_view state, std::string_view detail);
+
   bool batch_ready() const { return batch_.size() - published_ >= options_.batch_events || batch_.bytes() >= options_.batch_bytes; }
   bool full() const { return outbound_bytes() >= options_.outbound_bytes_max; }
   bool empty() const { return batch_.size() == 0 && waiting_.empty() && dead_letters_->empty(); }
@@ -115,7 +118,7 @@ class Pipeline final : public MapperOutput, public WatchActions {
     std::size_t bytes = 0;
     std::uint32_t replaced = 0;
   };
-  enum SystemEvent { kGap, kStale, kReconnected, kWatermark, kSystemEvents };
+  enum SystemEvent { kGap, kStale, kReconnected, kWatermark, kHealth, kSystemEvents };
   struct SystemRoute {
     std::uint32_t route = 0;
     std::shared_ptr<const Plan> plan;

@@ -183,6 +183,17 @@ void StreamWatch::refused(std::uint32_t number, std::string_view reason, Timesta
   }
 }
 
+std::uint32_t StreamWatch::set_pace(std::string_view channel, std::int64_t stale_after_ns, Timestamp now) {
+  std::uint32_t count = 0;
+  for (Stream& stream : streams_) {
+    if (stream.what.channel != channel) continue;
+    ++count;
+    stream.what.stale_after_ns = stream.patience_ns = stale_after_ns;
+    stream.last = std::max(stream.last, now);
+  }
+  return count;
+}
+
 void StreamWatch::check(Timestamp now, WatchActions& actions) {
   for (Stream& stream : streams_) check_stream(stream, now, actions);
   for (std::uint32_t number = 0; number < connections_.size(); ++number) check_connection(number, now, actions);

@@ -59,6 +59,8 @@ class StreamWatch {
   void alive(std::uint32_t connection, std::string_view channel, std::string_view symbol, Timestamp time, WatchActions& actions);
   // The venue refused a subscription of this connection.
   void refused(std::uint32_t connection, std::string_view reason, Timestamp time);
+  // The streams of `channel` come at another pace from now on: their silence is measured anew. Returns how many they are.
+  std::uint32_t set_pace(std::string_view channel, std::int64_t stale_after_ns, Timestamp now);
   // Looks for what is overdue. `now`: the clock when every frame was seen, else the time of the last one seen. A replay does
   // without: its silence is the recording's.
   void check(Timestamp now, WatchActions& actions);

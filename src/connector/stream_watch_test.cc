@@ -89,6 +89,21 @@ TEST_F(StreamWatchTest, SaysStaleOnceAndRecoveredWithTheAge) {
   EXPECT_EQ(watch_.stale(), 0u);
 }
 
+TEST_F(StreamWatchTest, AStreamWithAnotherPaceIsWatchedAnew) {
+  frame(0, FrameKind::kOpen, 0);
+  data(0, "ticker", "A", 1);
+  data(0, "ticker", "B", 1);
+  EXPECT_EQ(watch_.set_pace("ticker", 60 * kSecond, at(9)), 2u);
+  EXPECT_EQ(watch_.set_pace("nothing", 60 * kSecond, at(9)), 0u);
+  check(69);
+  EXPECT_EQ(watch_.stale(), 0u);
+  EXPECT_EQ(watch_.set_pace("ticker", 10 * kSecond, at(69)), 2u);
+  check(79);
+  EXPECT_EQ(watch_.stale(), 0u) << "its silence until then is the other pace's";
+  check(80);
+  EXPECT_EQ(watch_.stale(), 2u);
+}
+
 TEST_F(StreamWatchTest, AStreamThatNeverCameIsStaleToo) {
   frame(0, FrameKind::kOpen, 0);
   data(0, "ticker", "A", 9);

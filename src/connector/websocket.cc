@@ -36,6 +36,7 @@ class Link final : public net::SessionEvents {
   void start() { schedule(0); }
   void send(std::string text);
   void reset(const std::string& reason);
+  void thin(bool thin);
   void stop();
   std::uint64_t generation() const { return generation_; }
 
@@ -58,7 +59,7 @@ class Link final : public net::SessionEvents {
 
   WebSocketCollector& owner_;
   const std::uint32_t number_;
-  const std::vector<WantedStream> streams_;
+  std::vector<WantedStream> streams_;
   std::string url_text_;
   std::shared_ptr<net::Session> session_;
   asio::steady_timer connect_timer_, watch_timer_, send_timer_, keep_alive_timer_;
@@ -109,6 +110,15 @@ class WebSocketCollector final : public Collector {
 
   void carry_out(Command command) override {
     asio::post(io_, [this, command = std::move(command)]() mutable { obey(std::move(command)); });
+  }
+
+  std::vector<std::string> thin(bool thin) override {
+    asio::post(io_, [this, thin] {
+      for (const auto& link : links_) link->thin(thin);
+    });
+    std::vector<std::string> channels;
+    for (const auto& [channel, variant] : context_.thinner) channels.push_back(channel);
+    return channels;
   }
 
   // Delivers a frame; true when the host takes more.
@@ -315,6 +325,20 @@ void Link::send(std::string text) {
   pump();
 }
 
+void Link::thin(bool thin) {
+  std::vector<WantedStream> before, after;
+  for (WantedStream& stream : streams_) {
+    const auto thinner = owner_.context_.thinner.find(stream.channel);
+    if (thinner == owner_.context_.thinner.end() || stream.variant.empty() != thin) continue;
+    before.push_back(stream);
+    stream.variant = thin ? thinner->second : "";
+    after.push_back(stream);
+  }
+  if (!open_ || stopping_ || before.empty()) return;  // the next open subscribes as it is now
+  for (std::string& message : owner_.options_.unsubscribe(before)) send(std::move(message));
+  for (std::string& message : owner_.options_.subscribe(number_, after)) send(std::move(message));
+}
+
 void Link::pump() {
   if (!open_ || writing_ || send_waits_ || stopping_ || outbox_.empty()) return;
   const std::int64_t now = now_ns();
@@ -423,6 +447,10 @@ void Link::stop() {
 
 Result<std::unique_ptr<Collector>> make_websocket_collector(WebSocketOptions options, CollectorContext context) {
   if (context.clock == nullptr) return fail(Code::kInvalidArgument, "connector " + options.name + ": no clock was given");
+  if (!context.thinner.empty() && (!options.subscribe || !options.unsubscribe)) {
+    return fail(Code::kInvalidArgument, "connector " + options.name + ": its manifest has thinner subscriptions, for which " +
+                                            "WebSocketOptions needs subscribe and unsubscribe: set them, or remove thinner");
+  }
   UTP_TRY(Url endpoint, Url::parse(context.endpoint.empty() ? options.url : context.endpoint));
   endpoint.scheme = endpoint.tls ? "https" : "http";
   endpoint.target.clear();

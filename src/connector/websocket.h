@@ -7,6 +7,8 @@
 //   connection is gone, and also for an attempt that never opened. kHttp for the answer to a kRequest.
 // - A connection that ends for any reason is made again after a random wait that grows (LinkLimits), and subscribed anew.
 // - A connection without a byte is asked with a ping; without an answer it is dropped and made again.
+// - thin() ends the subscriptions of the channels that have a thinner form and subscribes them as WantedStream::variant, on open
+//   connections at once (within the message limit), else when they open; and back in the same way.
 // - Commands that answer to an earlier opening of their connection (Command::opens) are dropped. kSend waits for the message limit. kRequest is tried up to request_attempts times; if it fails for good, the
 //   command's connection is made again, so that the mapper starts from a clean state. kReconnect closes at once.
 // - TLS: at least 1.2, peer verified against the system's roots plus CollectorContext::ca_file, host name checked, SNI sent.
@@ -30,8 +32,11 @@ struct WebSocketOptions {
   // "wss://host[:port]/path"; CollectorContext::endpoint takes its place when it is set. Requests go to the same host (ws
   // becomes http, wss https).
   std::string url;
-  // The messages that subscribe `streams` (this connection's slice); sent in order each time the connection opens.
+  // The messages that subscribe `streams` (this connection's slice, or those that change over to their variant); sent in order
+  // each time the connection opens.
   std::function<std::vector<std::string>(std::uint32_t connection, std::span<const WantedStream> streams)> subscribe;
+  // The messages that end the subscriptions of `streams`. Needed where the manifest has thinner subscriptions.
+  std::function<std::vector<std::string>(std::span<const WantedStream> streams)> unsubscribe;
   // Sent on each connection every keep_alive_ns, for venues that want to hear from us in their own words.
   std::string keep_alive;
   std::int64_t keep_alive_ns = 0;

@@ -204,6 +204,63 @@ TEST_F(WebSocketTest, ReconnectsAndSubscribesAnewAfterACut) {
   EXPECT_EQ(frames_.count(FrameKind::kSent, "subscribe A"), 2u);
 }
 
+class ThinTest : public WebSocketTest {
+ protected:
+  void SetUp() override {
+    WebSocketTest::SetUp();
+    const auto say = [](const char* verb, std::span<const WantedStream> streams) {
+      std::vector<std::string> messages;
+      for (const WantedStream& s : streams) messages.push_back(std::string(verb) + " " + (s.variant.empty() ? s.channel : s.variant) + " " + s.symbol);
+      return messages;
+    };
+    options_.subscribe = [say](std::uint32_t, std::span<const WantedStream> streams) { return say("subscribe", streams); };
+    options_.unsubscribe = [say](std::span<const WantedStream> streams) { return say("unsubscribe", streams); };
+    context_.wanted = {{"ticker", "A"}, {"trades", "A"}};
+    context_.thinner = {{"ticker", "slow"}};
+  }
+  std::vector<std::string> told(const WebSocketPeer& peer, std::uint32_t connection) {
+    std::vector<std::string> texts;
+    for (auto& [number, text] : peer.received()) {
+      if (number == connection) texts.push_back(text);
+    }
+    return texts;
+  }
+  using Texts = std::vector<std::string>;
+};
+
+TEST_F(ThinTest, ChangesOverOnTheOpenConnectionAndBack) {
+  WebSocketPeer peer(echo_script());
+  start(peer.url());
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 2)) << frames_.dump();
+  EXPECT_EQ(collector_->thin(true), Texts{"ticker"});
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 4)) << frames_.dump();
+  collector_->thin(true);
+  EXPECT_EQ(collector_->thin(false), Texts{"ticker"});
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 6)) << frames_.dump();
+  EXPECT_EQ(told(peer, 0), (Texts{"subscribe ticker A", "subscribe trades A", "unsubscribe ticker A", "subscribe slow A", "unsubscribe slow A",
+                                  "subscribe ticker A"}));
+  EXPECT_EQ(peer.connections().size(), 1u);
+}
+
+TEST_F(ThinTest, AReconnectSubscribesThinWithoutDetour) {
+  WebSocketPeer peer(echo_script());
+  start(peer.url());
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 2)) << frames_.dump();
+  collector_->thin(true);
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 4)) << frames_.dump();
+  peer.connections()[0]->cut();
+  ASSERT_TRUE(frames_.wait_for(FrameKind::kWs, 6)) << frames_.dump();
+  EXPECT_EQ(told(peer, 1), (Texts{"subscribe slow A", "subscribe trades A"}));
+}
+
+TEST_F(ThinTest, AManifestThatPromisesMoreThanTheConnectorCanIsRefused) {
+  options_.unsubscribe = nullptr;
+  options_.url = "ws://127.0.0.1:1";
+  const auto made = make_websocket_collector(options_, context_);
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().message.find("thinner"), std::string::npos) << made.error().message;
+}
+
 TEST_F(WebSocketTest, ACutInTheMiddleOfAMessageDeliversNoHalfMessage) {
   PeerScript script;
   script.on_open = [](PeerConnection& c) {
