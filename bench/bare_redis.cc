@@ -13,8 +13,9 @@ std::string benchmark_program() { return bus_test::find_program({"/usr/bin/redis
 
 class BareRedis final : public BareClient {
  public:
-  explicit BareRedis(int port) : context_(redisConnect("127.0.0.1", port)) {
+  BareRedis(int port, std::size_t streams) : context_(redisConnect("127.0.0.1", port)) {
     if (context_ == nullptr || context_->err != 0) die("bare client: cannot connect");
+    for (std::size_t i = 1; i < streams; ++i) streams_.push_back(kBareStream + std::to_string(i));
     command({"XGROUP", "CREATE", kBareStream, "g", "0", "MKSTREAM"}, false);  // the second client finds it there
   }
   ~BareRedis() override {
@@ -26,8 +27,9 @@ class BareRedis final : public BareClient {
 
   void publish(std::span<const std::string> values) override {
     for (const std::string& value : values) {
-      const char* words[] = {"XADD", kBareStream, "*", "e", value.data()};
-      const std::size_t sizes[] = {4, 4, 1, 1, value.size()};
+      const std::string& stream = streams_[next_++ % streams_.size()];
+      const char* words[] = {"XADD", stream.data(), "*", "e", value.data()};
+      const std::size_t sizes[] = {4, stream.size(), 1, 1, value.size()};
       redisAppendCommandArgv(context_, 5, words, sizes);
     }
     for (std::size_t i = 0; i < values.size(); ++i) take(true);
@@ -76,6 +78,8 @@ class BareRedis final : public BareClient {
 
   redisContext* context_;
   redisReply* reply_ = nullptr;
+  std::vector<std::string> streams_{kBareStream};  // messages go to them in turn
+  std::size_t next_ = 0;
   std::vector<std::string_view> values_;
 };
 
@@ -93,7 +97,8 @@ class Redis final : public BusServer {
     return std::move(*bus);
   }
   pid_t pid() const override { return server_.pid(); }
-  std::unique_ptr<BareClient> bare() override { return std::make_unique<BareRedis>(server_.port()); }
+  std::unique_ptr<BareClient> bare() override { return bare(1); }
+  std::unique_ptr<BareClient> bare(std::size_t topics) override { return std::make_unique<BareRedis>(server_.port(), topics); }
 
   std::optional<double> tool_publish(std::size_t messages, std::size_t batch) override {
     if (benchmark_program().empty()) return {};

@@ -38,6 +38,8 @@ class BusServer {
   virtual ~BusServer() = default;
   virtual std::unique_ptr<Bus> open() = 0;
   virtual std::unique_ptr<BareClient> bare() = 0;
+  // One whose messages go to this many topics in turn, for the rows with many; null where there is none.
+  virtual std::unique_ptr<BareClient> bare(std::size_t /*topics*/) { return nullptr; }
   virtual pid_t pid() const = 0;  // of the server's process
   // Nanoseconds per message that the benchmark tool of the server's makers takes to publish; nothing where there is none.
   virtual std::optional<double> tool_publish(std::size_t messages, std::size_t batch) = 0;
