@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bus/message_size.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "drivers/bus/kafka/record.h"
@@ -53,15 +54,9 @@ KafkaPublisher::~KafkaPublisher() {
 }
 
 Status KafkaPublisher::check(std::span<const OutMessage> messages) const {
+  UTP_CHECK(check_sizes(messages, kKafkaBusKeyBytesMax));
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
-    const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) +
-                                              ": its " + std::string(what) + " has " + std::to_string(size) +
-                                              " bytes, at most " + std::to_string(max) + " are allowed");
-    };
-    if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
-    if (message.key.size() > kKafkaBusKeyBytesMax) return refuse("key", message.key.size(), kKafkaBusKeyBytesMax);
     if (i > 0 && message.topic == messages[i - 1].topic) continue;
     if (topics_.find(message.topic) == topics_.end()) UTP_CHECK(check_topic(message.topic));
   }
