@@ -177,15 +177,16 @@ TEST_F(RedisBus, SaysThatThereIsNoPasswordToGive) {
 TEST_F(RedisBus, AUserWithTheRightsOfTheReadmeIsEnough) {
   start();
   server_->command({"ACL", "SETUSER", "chamber", "on", ">word", "~utp:*", "-@all", "+@stream", "+@hash", "+@set",
-                    "+@scripting", "+del", "+exists", "+info", "+select", "+client|setname", "+memory|usage", "+time"});
+                    "+@scripting", "+del", "+exists", "+multi", "+exec", "+info", "+select", "+client|setname", "+memory|usage", "+time"});
   RedisBusOptions options = server_->options();
   options.user = "chamber";
   options.password = "word";
   bus_ = open(options);
   ASSERT_NE(bus_, nullptr);
-  expect_published(*publisher(), 0, 3);
+  auto writer = publisher();
+  for (int i = 0; i < 3; ++i) expect_published(*writer, i * 40, 40);
   auto reader = subscribe("g");
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 120).back().position));
   EXPECT_EQ(group("g").lag, 0u);
   EXPECT_TRUE(bus_->trim());
   EXPECT_TRUE(bus_->delete_group("g"));
