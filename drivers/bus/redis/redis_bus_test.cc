@@ -204,6 +204,18 @@ TEST_F(RedisBus, AUserWithoutRightsIsTold) {
   EXPECT_EQ(status.error().code, Code::kPermission) << status.error().message;
 }
 
+TEST_F(RedisBus, AUserWhoMayNotPublishInOneStepIsToldAtOnce) {
+  start();
+  server_->command({"ACL", "SETUSER", "nobody", "on", ">word", "~utp:*", "+@all", "-multi"});
+  RedisBusOptions options = server_->options();
+  options.user = "nobody";
+  options.password = "word";
+  const auto bus = open_redis_bus(options);
+  ASSERT_FALSE(bus);
+  EXPECT_EQ(bus.error().code, Code::kPermission) << bus.error().message;
+  EXPECT_NE(bus.error().message.find("README"), std::string::npos) << bus.error().message;
+}
+
 // ---- durability and limits ----
 
 TEST_F(RedisBus, AServerThatForgetsIsRefused) {
