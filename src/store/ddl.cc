@@ -126,20 +126,11 @@ std::string quote_identifier(std::string_view name) {
 }
 
 Result<std::vector<SqlColumn>> sql_columns(const Plan& plan, SqlDialect dialect) {
-  constexpr std::size_t kPostgresNameBytesMax = 63;  // what is longer would be cut off in silence
   UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
   std::vector<SqlColumn> out;
   for (const StoredColumn& column : columns) append_columns(column, dialect, out);
   if (dialect == SqlDialect::kSqlite) return out;
-  if (plan.table().size() > kPostgresNameBytesMax) {
-    return fail(Code::kUnsupported, plan.schema_ref() + ": the table's name \"" + plan.table() +
-                                        "\" is longer than the 63 bytes that PostgreSQL takes: name a shorter one (x-utp.table)");
-  }
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (out[i].name.size() > kPostgresNameBytesMax) {
-      return fail(Code::kUnsupported, plan.schema_ref() + ": the column \"" + out[i].name +
-                                          "\" has a longer name than the 63 bytes that PostgreSQL takes: name the field otherwise");
-    }
     for (std::size_t j = 0; j < i; ++j) {
       if (!same_name(out[j].name, out[i].name)) continue;
       return fail(Code::kUnsupported, plan.schema_ref() + ": the field \"" + out[i].name +

@@ -78,17 +78,15 @@ TEST(Ddl, WritesPostgresTypesWithTwoColumnsForATime) {
             "ALTER TABLE \"m\" ADD COLUMN \"at\" timestamptz, ADD COLUMN \"at_ns\" smallint");
 }
 
-TEST(Ddl, RefusesNamesThatPostgresCannotHave) {
-  const std::string long_name(64, 'x');
-  for (const std::string& fields : {std::string(R"("at":{"type":"string","format":"utp-timestamp"},"at_ns":{"type":"integer"})"),
-                                    std::string(R"("Event_time_ns":{"type":"integer"})"), "\"" + long_name + R"(":{"type":"number"})"}) {
+TEST(Ddl, RefusesAFieldThatHidesTheNanosecondsOfATime) {
+  for (const char* fields : {R"("at":{"type":"string","format":"utp-timestamp"},"at_ns":{"type":"integer"})", R"("event_time_ns":{"type":"integer"})"}) {
     const auto plan = compile(schema_text("m", "1.0.0", fields));
     EXPECT_TRUE(create_table_sql(*plan, SqlDialect::kSqlite));
     const auto sql = create_table_sql(*plan, SqlDialect::kPostgres);
     ASSERT_FALSE(sql) << fields;
     EXPECT_EQ(sql.error().code, Code::kUnsupported);
+    EXPECT_NE(sql.error().message.find("_ns"), std::string::npos) << sql.error().message;
   }
-  EXPECT_FALSE(create_table_sql(*compile(schema_text("m", "1.0.0", R"("a":{"type":"number"})", "", long_name)), SqlDialect::kPostgres));
 }
 
 TEST(Ddl, RefusesAFieldThatHidesAHeaderColumn) {
