@@ -153,7 +153,7 @@ std::string shown_url(std::string_view url) {
       const std::size_t equals = std::min(rest.find('='), end);
       const std::string_view name = rest.substr(0, equals);
       const bool secret = name.find('.') != std::string_view::npos || name.find("password") != std::string_view::npos;
-      options += secret ? std::string(rest.substr(0, equals)) + "=***" : std::string(rest.substr(0, end));
+      options += secret ? std::string(name) + "=***" : std::string(rest.substr(0, end));
       rest.remove_prefix(end);
     }
   }

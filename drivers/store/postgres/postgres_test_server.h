@@ -58,12 +58,12 @@ class PostgresServer final : public bus_test::ServerProcess {
     return out;
   }
   // How many statements of that schema's connections hold this text, by the server's log.
-  int statements(const std::string& schema, const std::string& text) const {
+  int statements(const std::string& schema, const std::string& text) const { return count_in_log(schema + "|LOG:", text); }
+  // Lines that begin so and hold `text`.
+  int count_in_log(const std::string& beginning, const std::string& text = "") const {
     std::ifstream log(folder() + "/output");
     int count = 0;
-    for (std::string line; std::getline(log, line);) {
-      count += line.starts_with(schema + "|") && line.find(text) != std::string::npos ? 1 : 0;
-    }
+    for (std::string line; std::getline(log, line);) count += line.starts_with(beginning) && line.find(text) != std::string::npos ? 1 : 0;
     return count;
   }
 
