@@ -128,7 +128,7 @@ class Nats final : public BusServer {
 }  // namespace
 
 ServerKind nats_kind() {
-  return {"nats", nats_bus_test::NatsServer::program().empty() ? nats_bus_test::NatsServer::kMissing : "",
+  return {"nats", nats_bus_test::NatsServer::missing(),
           [] { return std::make_unique<Nats>(); }};
 }
 

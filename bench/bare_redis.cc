@@ -125,7 +125,7 @@ class Redis final : public BusServer {
 }  // namespace
 
 ServerKind redis_kind() {
-  return {"redis", redis_bus_test::RedisServer::program().empty() ? redis_bus_test::RedisServer::kMissing : "",
+  return {"redis", redis_bus_test::RedisServer::missing(),
           [] { return std::make_unique<Redis>(); }, 50, true};
 }
 

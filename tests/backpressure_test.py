@@ -1,10 +1,13 @@
-"""A store that takes nothing for a while, under load: what fits waits on the bus or in the spool and is stored later; past every limit
-the stream stops, and a gap event counts what is missing. Memory stays bounded throughout."""
+"""A store that takes nothing for a while, or a bus, under load: what fits waits on the bus or in the spool and is stored later; past
+every limit the stream stops, and a gap event counts what is missing. Memory stays bounded throughout.
+
+UTP_LONG=1: what is away within its limits is away for ten minutes instead of a few seconds."""
 import os
 import pathlib
 import re
 import sqlite3
 import sys
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -15,6 +18,10 @@ from chamber_case import ChamberCase  # noqa: E402
 LOAD = "{speed: 50}"
 LIMITS = "topics:\n" + "".join(f"  {t}: {{retention_bytes: 48MiB}}\n" for t in ("quotes/v2", "trades/v2", "orderbook/v1", "options/v1"))
 MEMORY_MAX = 400 << 20
+# For what is to cost lag only: room for ten minutes.
+AWAY_S = 600 if os.environ.get("UTP_LONG") else 5
+AWAY_LOAD = "{speed: 12}"
+AWAY_LIMITS = "topics:\n" + "".join(f"  {t}: {{retention_bytes: 2GiB}}\n" for t in ("quotes/v2", "trades/v2", "orderbook/v1", "options/v1"))
 
 
 class Backpressure(ChamberCase):
@@ -67,6 +74,43 @@ class Backpressure(ChamberCase):
         self.check_all_stored(result)
         self.assertEqual(result["connectors"]["sim.a"]["status"]["dropped_frames"], 0)
         self.assertEqual(result["persister"]["lost"], 0)
+
+    def wait_away(self, process):
+        deadline = time.monotonic() + AWAY_S
+        most = 0
+        while time.monotonic() < deadline:
+            self.assertIsNone(process.poll(), self.errors())
+            most = max(most, self.memory(process))
+            time.sleep(1)
+        return most
+
+    def finish_whole(self, process, what, most):
+        self.health(lambda h: not h.get("spool", {}).get("spooling") and h["lag"] < 5000, process, timeout=60 + AWAY_S)
+        most = max(most, self.memory(process))
+        self.assertLess(most, MEMORY_MAX)
+        process.terminate()
+        result = self.finish(process)
+        count = self.check_all_stored(result)
+        self.assertEqual(result["connectors"]["sim.a"]["status"]["dropped_frames"], 0)
+        self.assertEqual(result["persister"]["lost"], 0)
+        print(f"REPORT {what} away for {AWAY_S} s: {count} acknowledged, all stored, nothing dropped, {most >> 20} MiB")
+
+    def test_AStoreThatIsAwayCostsLagOnly(self):
+        self.write_chamber("embedded:bus", AWAY_LOAD, AWAY_LIMITS)
+        process = self.start(3000)
+        lock = self.lock_store()
+        most = self.wait_away(process)
+        lock.execute("ROLLBACK")
+        self.finish_whole(process, "store", most)
+
+    def test_ABusThatIsAwayCostsLagOnly(self):
+        redis = self.server(bus_servers.Redis)
+        self.write_chamber(redis.url, AWAY_LOAD, AWAY_LIMITS)
+        process = self.start(3000)
+        redis.kill()
+        most = self.wait_away(process)
+        redis.start()
+        self.finish_whole(process, "bus", most)
 
 
 if __name__ == "__main__":

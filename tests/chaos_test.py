@@ -23,6 +23,7 @@ from chamber_case import UTP, ChamberCase  # noqa: E402
 ROUNDS = int(os.environ.get("UTP_CHAOS", "50" if os.environ.get("UTP_LONG") else "1"))
 PAUSE_S = 30 if ROUNDS >= 50 else 3
 RECOVERY_S = 120
+STORE_S = 300  # for the persister to get on at all: the lease of one that was killed has to end first
 LOAD = "{speed: 20}"
 
 
@@ -150,14 +151,16 @@ class Chaos(ChamberCase):
 
     def wait_for_store(self):
         """Until the persister has stored what is on the bus, as long as it gets on with it."""
-        least, deadline = self.lag(), time.monotonic() + RECOVERY_S
+        least, deadline = self.lag(), time.monotonic() + STORE_S
         while least > 0:
+            self.assertIsNone(self.parts["persister"].poll(), f"the persister has ended (seed {self.seed})\n{self.errors()}")
             if time.monotonic() > deadline:
-                self.fail(f"the persister does not get on: {least} messages are left (seed {self.seed})\n{self.errors()}")
+                self.fail(f"the persister does not get on: {least} messages are left (seed {self.seed}, after {self.last_harm})\n"
+                          f"{self.utp('topics', '--bus', self.bus.url).stdout}\n{self.errors()}")
             time.sleep(0.5)
             lag = self.lag()
             if lag < least:
-                least, deadline = lag, time.monotonic() + RECOVERY_S
+                least, deadline = lag, time.monotonic() + STORE_S
 
     def kill_server(self):
         self.bus.kill()
@@ -190,6 +193,7 @@ class Chaos(ChamberCase):
         for i, harm in enumerate(harms):
             time.sleep(self.random.random() * 0.5)
             harm()
+            self.last_harm = harm.__name__
             self.wait_for_load()
             if i % 25 == 24:  # before a topic comes to its limit, where the oldest messages go
                 self.kill_part("publisher")

@@ -4,7 +4,6 @@
 
 #include "core/backoff.h"
 #include "connector/exec_connector.h"
-#include "core/json_writer.h"
 #include "core/log.h"
 
 namespace utp {
@@ -12,9 +11,7 @@ namespace {
 
 constexpr std::size_t kFramesPerStep = 256;
 constexpr std::int64_t kCheckEveryNs = 100'000'000;
-constexpr std::int64_t kStatusEveryNs = 100'000'000;
 constexpr std::int64_t kRecordingAgeNs = 3'600'000'000'000;
-constexpr std::int64_t kDroppedReportNs = 30'000'000'000;  // for connections to come back, before what was dropped is told
 constexpr std::int64_t kPublishBackoffMinNs = 5'000'000;
 constexpr std::int64_t kPublishBackoffMaxNs = 1'000'000'000;
 
@@ -25,17 +22,6 @@ Result<std::vector<WantedStream>> wanted_of(const InstanceOptions& options) {
 }
 
 }  // namespace
-
-std::string_view to_string(InstanceState state) {
-  switch (state) {
-    case InstanceState::kStarting: return "starting";
-    case InstanceState::kUp: return "up";
-    case InstanceState::kDegraded: return "degraded";
-    case InstanceState::kDown: return "down";
-    case InstanceState::kStopped: return "stopped";
-  }
-  return "";
-}
 
 PipelineOptions pipeline_options(const InstanceOptions& options) {
   const Manifest& manifest = options.manifest;
@@ -118,7 +104,12 @@ ConnectorInstance::ConnectorInstance(InstanceOptions options, const Clock& clock
       clock_(clock),
       queue_(options_.manifest.queue_frames_bytes),
       events_(options_.manifest.rates.events_per_second, options_.manifest.rates.events_per_second),
-      random_(options_.seed + 1) {}
+      random_(options_.seed + 1) {
+  status_.connector = options_.manifest.id;
+  status_.source_id = name_;
+  status_.realm = or_else(options_.realm, options_.manifest.realm);
+  status_.region = or_else(options_.region, options_.manifest.region);
+}
 
 Result<std::unique_ptr<ConnectorInstance>> ConnectorInstance::create(InstanceOptions options, const BuiltinConnector* builtin,
                                                                      const Registry& registry, const Clock& clock, Bus& bus) {
@@ -278,77 +269,6 @@ bool ConnectorInstance::step(std::int64_t wait_ns) {
   return done > 0;
 }
 
-// Begins and ends the time in which the stream stands still.
-void ConnectorInstance::check_flow(std::int64_t now_ns) {
-  if (shedding_) {
-    if (failing_since_ns_ != 0 || pipeline_->full()) return;
-    shedding_ = false;
-    full_since_ns_ = 0;
-    shed_end_ns_ = now_ns;
-    for (const std::uint32_t connection : skipped_) reconnect(connection, "frames were dropped while the bus took no messages");
-  }
-  if (dropped_ > dropped_reported_ && (skipped_.empty() || now_ns - shed_end_ns_ > kDroppedReportNs)) {
-    report_dropped();
-    shed_end_ns_ = now_ns;  // a connection that does not come back: the next part of it is told as long after
-  }
-  const bool full = failing_since_ns_ != 0 && pipeline_->full() && queue_.bytes() > queue_.bytes_max() / 10 * 9;
-  if (!full || (collector_ && collector_->can_wait())) {
-    full_since_ns_ = 0;
-    return;
-  }
-  if (full_since_ns_ == 0) full_since_ns_ = now_ns;
-  if (now_ns - full_since_ns_ < options_.hold_back_max_ns || stopping_) return;
-  shedding_ = true;
-  log::error("the bus took no messages for too long: the stream stops, what comes is dropped and counted", {{"source", name_}, {"error", publish_error_}});
-}
-
-void ConnectorInstance::check_thinning(bool pressure, std::int64_t now_ns) {
-  if (pressure != pressure_) {
-    pressure_ = pressure;
-    pressure_turned_ns_ = now_ns;
-  }
-  if (pressure == thin_ || now_ns - pressure_turned_ns_ < (pressure ? options_.thin_after_ns : options_.full_after_ns)) return;
-  if (!collector_ || collector_->can_wait() || stopping_) return;
-  thin_ = pressure;
-  std::uint32_t streams = 0;
-  std::string channels;
-  for (const std::string& name : collector_->thin(thin_)) {
-    const Manifest::Channel& channel = *options_.manifest.channel(name);
-    const bool longer = thin_ && channel.stale_after_ns > 0;  // what is never stale stays so
-    streams += watch_->set_pace(name, longer ? std::max(channel.stale_after_ns, channel.thinner_stale_after_ns) : channel.stale_after_ns,
-                                clock_.now());
-    channels += (channels.empty() ? "" : ", ") + name;
-  }
-  if (streams == 0) return;
-  thinned_ = thin_ ? streams : 0;
-  log::info(thin_ ? "the bus is behind: a thinner subscription is asked for" : "the bus keeps up again: the full subscription is asked for",
-            {{"source", name_}, {"streams", std::to_string(streams)}, {"channels", channels}});
-  std::string ignored;
-  pipeline_->health(to_string(judge(clock_.now(), ignored)),
-                    std::to_string(streams) + " streams (" + channels + ") are subscribed " +
-                        (thin_ ? "thinner while the bus is behind" : "in full again"));
-}
-
-// Openings and closings always go on: the mapper starts anew with them.
-bool ConnectorInstance::drops(const Frame& frame) {
-  if (frame.kind == FrameKind::kOpen) {
-    opened_.insert(frame.connection);
-    if (!skipped_.empty() && !shedding_) skipped_.erase(frame.connection);
-    return false;
-  }
-  if (frame.kind == FrameKind::kClose || (!shedding_ && !skipped_.contains(frame.connection))) return false;
-  if (opened_.contains(frame.connection)) skipped_.insert(frame.connection);
-  if (dropped_++ == dropped_reported_) dropped_from_ = frame.receive_time;
-  dropped_to_ = frame.receive_time;
-  return true;
-}
-
-void ConnectorInstance::report_dropped() {
-  log::error("the stream goes on", {{"source", name_}, {"dropped_frames", std::to_string(dropped_ - dropped_reported_)}});
-  pipeline_->dropped(dropped_ - dropped_reported_, dropped_from_, dropped_to_);
-  dropped_reported_ = dropped_;
-}
-
 void ConnectorInstance::publish(std::int64_t now_ns) {
   if (now_ns < next_publish_ns_) return;
   const auto status = pipeline_->flush();
@@ -368,132 +288,6 @@ void ConnectorInstance::publish(std::int64_t now_ns) {
   }
   publish_error_ = status.error().message;
   next_publish_ns_ = now_ns + kPublishBackoffMinNs / 2 + full_jitter_ns(random_, kPublishBackoffMinNs, kPublishBackoffMaxNs, publish_attempt_++);
-}
-
-InstanceState ConnectorInstance::judge(Timestamp now, std::string& detail) const {
-  const Manifest& manifest = options_.manifest;
-  if (!collector_error_.empty()) {
-    detail = collector_error_;
-    return InstanceState::kDown;
-  }
-  if (finished_ || (stopping_ && collector_done_)) return InstanceState::kStopped;
-  if (failing_since_ns_ != 0) {
-    detail = (shedding_ ? "the stream has stopped, frames are dropped: " : "the bus does not take messages: ") + publish_error_;
-    return clock_.monotonic_ns() - failing_since_ns_ > manifest.down_after_ns ? InstanceState::kDown : InstanceState::kDegraded;
-  }
-  if (watch_->open_connections() == 0) {
-    const Timestamp since = std::max(connected_, started_);
-    detail = connected_.ns == 0 ? "not connected yet" : "not connected";
-    if (now - since > manifest.down_after_ns) return InstanceState::kDown;
-    return connected_.ns == 0 ? InstanceState::kStarting : InstanceState::kDegraded;
-  }
-  if (watch_->stale() > 0) {
-    detail = std::to_string(watch_->stale()) + " of " + std::to_string(watch_->wanted()) + " streams are stale";
-    return InstanceState::kDegraded;
-  }
-  if (watch_->open_connections() < watch_->connections()) {
-    detail = std::to_string(watch_->connections() - watch_->open_connections()) + " of " + std::to_string(watch_->connections()) +
-             " connections are not there";
-    return InstanceState::kDegraded;
-  }
-  const Timestamp heard = std::max(watch_->last_data(), started_);
-  if (watch_->data_streams() > 0 && now - heard > manifest.degraded_after_ns) {
-    detail = "no data for " + std::to_string((now - heard) / 1'000'000'000) + " s";
-    return InstanceState::kDegraded;
-  }
-  if (watch_->data_streams() > 0 && watch_->last_data().ns == 0) {
-    detail = "connected, no data yet";
-    return InstanceState::kStarting;
-  }
-  if (thinned_ > 0) {
-    detail = std::to_string(thinned_) + " of " + std::to_string(watch_->wanted()) + " streams are thinner while the bus is behind";
-    return InstanceState::kDegraded;
-  }
-  return InstanceState::kUp;
-}
-
-void ConnectorInstance::update_status(std::int64_t now_ns, bool always) {
-  if (!always && now_ns < next_status_ns_) return;
-  next_status_ns_ = now_ns + kStatusEveryNs;
-  const Timestamp now = clock_.now();
-  if (watch_->open_connections() > 0) connected_ = now;
-  std::lock_guard lock(mutex_);
-  status_.connector = options_.manifest.id;
-  status_.source_id = name_;
-  status_.realm = or_else(options_.realm, options_.manifest.realm);
-  status_.region = or_else(options_.region, options_.manifest.region);
-  status_.detail.clear();
-  status_.state = judge(now, status_.detail);
-  status_.started = started_;
-  status_.last_ok = last_ok_;
-  status_.lag = queue_.frames() + pipeline_->outbound_events();
-  status_.counts = pipeline_->counts();
-  status_.reconnects = watch_->reconnects();
-  status_.connections = watch_->connections();
-  status_.connections_open = watch_->open_connections();
-  status_.wanted = watch_->wanted();
-  status_.confirmed = watch_->confirmed();
-  status_.stale = watch_->stale();
-  status_.queue_frames_bytes = queue_.bytes();
-  status_.queue_events_bytes = pipeline_->outbound_bytes();
-  status_.held_back_ns = queue_.blocked_ns();
-  status_.thinned = thinned_;
-  status_.dropped_frames = dropped_;
-  status_.dead_letters = pipeline_->dead_letter_stats();
-}
-
-InstanceStatus ConnectorInstance::status() const {
-  std::lock_guard lock(mutex_);
-  return status_;
-}
-
-std::string to_json(const InstanceStatus& s) {
-  std::string out;
-  JsonWriter json(out);
-  json.begin_object()
-      .field("source_id", s.source_id)
-      .field("connector", s.connector)
-      .field("realm", s.realm)
-      .field("region", s.region)
-      .field("state", to_string(s.state));
-  if (!s.detail.empty()) json.field("detail", s.detail);
-  json.field("started", s.started);
-  json.key("last_ok");
-  if (s.last_ok.ns != 0) json.value(s.last_ok);
-  else json.null();
-  for (const auto& [name, ns] : {std::pair{"latency_p50_ms", s.counts.latency_p50_ns}, {"latency_p99_ms", s.counts.latency_p99_ns}}) {
-    json.key(name);
-    if (s.counts.latency_samples > 0) json.value(static_cast<double>(ns) * 1e-6);
-    else json.null();
-  }
-  json.field("lag", s.lag)
-      .field("frames", s.counts.frames)
-      .field("frame_bytes", s.counts.frame_bytes);
-  json.key("events").begin_object();
-  for (const auto& [type, count] : s.counts.events) json.field(type, count);
-  json.end_object()
-      .field("events_total", s.counts.events_total)
-      .field("published", s.counts.published)
-      .field("rejects", s.counts.rejects)
-      .field("gaps", s.counts.gaps)
-      .field("conflated", s.counts.conflated)
-      .field("commands", s.counts.commands)
-      .field("publish_failures", s.counts.publish_failures)
-      .field("reconnects", s.reconnects)
-      .field("connections", s.connections)
-      .field("connections_open", s.connections_open)
-      .field("streams_wanted", s.wanted)
-      .field("streams_confirmed", s.confirmed)
-      .field("streams_stale", s.stale)
-      .field("queue_frames_bytes", s.queue_frames_bytes)
-      .field("queue_events_bytes", s.queue_events_bytes)
-      .field("held_back_ms", s.held_back_ns / 1'000'000)
-      .field("thinned", s.thinned)
-      .field("dropped_frames", s.dropped_frames)
-      .field("dead_letters", s.dead_letters.letters)
-      .field("dead_letters_dropped", s.dead_letters.dropped)
-      .end_object();
-  return out;
 }
 
 }  // namespace utp

@@ -17,6 +17,9 @@ namespace utp {
 namespace {
 
 namespace fs = std::filesystem;
+using bus_test::kTopic;
+using bus_test::publish;
+using bus_test::stats;
 using embedded_bus::CheckpointFile;
 using embedded_bus::FileLock;
 using embedded_bus::Partition;
@@ -25,7 +28,6 @@ using embedded_bus::PartitionState;
 using embedded_bus::SharedPage;
 using embedded_bus_test::FileSizeLimit;
 using embedded_bus_test::kHour;
-using embedded_bus_test::kTopic;
 using embedded_bus_test::read_file;
 using embedded_bus_test::write_file;
 
@@ -399,7 +401,7 @@ TEST_F(EmbeddedBusFaults, ASegmentThatIsDamagedCanBeTakenAway) {
   {
     auto bus = open(o);
     auto writer = publisher(*bus, Durability::kInterval);
-    for (int i = 0; i < 30; ++i) ASSERT_TRUE(publish(*writer, i * 100, 100, 1000));
+    for (int i = 0; i < 30; ++i) ASSERT_TRUE(publish(*writer, i * 100, 100, {1000}));
   }
   const fs::path second = segment_files().at(1);
   flip(second, "   ");
@@ -451,7 +453,7 @@ TEST_F(EmbeddedBusFaults, ASpoolIsOneForEveryProcessThatOpensIt) {
     auto writer = publisher(*bus, Durability::kInterval);
     Status status;
     while (published < 10'000 && status) {
-      status = publish(*writer, published, 100, 1000);
+      status = publish(*writer, published, 100, {1000});
       if (status) published += 100;
     }
     ASSERT_FALSE(status);
@@ -473,7 +475,7 @@ TEST_F(EmbeddedBusFaults, OneBadTopicDoesNotStopTheRetentionOfTheOthers) {
     ASSERT_TRUE(bus->configure_topic(kBad, {.partitions = 1}));
     ASSERT_TRUE(bus->configure_topic(kTopic, {.partitions = 1}));
     auto writer = publisher(*bus, Durability::kInterval);
-    for (int i = 0; i < 30; ++i) ASSERT_TRUE(publish(*writer, i * 100, 100, 1000));
+    for (int i = 0; i < 30; ++i) ASSERT_TRUE(publish(*writer, i * 100, 100, {1000}));
   }
   fs::remove_all(partition().parent_path().parent_path() / kBad / "0000");
   write_file(partition().parent_path().parent_path() / kBad / "0000", "no directory");
@@ -495,7 +497,7 @@ TEST_F(EmbeddedBusFaults, APublishIsNoFailureBecauseRetentionIs) {
     const auto fill = [&](Bus& bus, int first) {
       auto writer = publisher(bus, Durability::kInterval);
       for (int i = 0; i < 4; ++i) {
-        const Status status = publish(*writer, first + i * 100, 100, 1000);
+        const Status status = publish(*writer, first + i * 100, 100, {1000});
         EXPECT_TRUE(status) << status.error().message;
       }
     };
@@ -517,7 +519,7 @@ TEST_F(EmbeddedBusFaults, APublishIsNoFailureBecauseRetentionIs) {
     Status status;
     std::size_t published = 0;
     while (published < 800 && status) {
-      status = publish(*writer, 0, 100, 1000);
+      status = publish(*writer, 0, 100, {1000});
       if (status) published += 100;
     }
     EXPECT_EQ(status.has_value(), !keep_unread);

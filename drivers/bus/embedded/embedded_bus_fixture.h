@@ -1,7 +1,6 @@
 // What the tests of the embedded bus share: buses in a fresh folder, and ways to break them.
 #pragma once
 
-#include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -14,15 +13,15 @@
 #include <string>
 #include <vector>
 
-#include "core/log.h"
+#include "bus/testing/bus_fixture.h"
 #include "drivers/bus/embedded/embedded_bus.h"
 
 namespace utp::embedded_bus_test {
 
+using namespace bus_test;
 namespace fs = std::filesystem;
 
 inline constexpr std::int64_t kHour = 3'600'000'000'000;
-inline constexpr const char* kTopic = "utp.test.local.quotes.v2";
 
 class BusFixture : public ::testing::Test {
  protected:
@@ -42,48 +41,20 @@ class BusFixture : public ::testing::Test {
     o.trim_every_ns = 0;
     return o;
   }
-  std::unique_ptr<Bus> open(const EmbeddedBusOptions& o) {
-    auto bus = open_embedded_bus(o);
-    if (!bus) ADD_FAILURE() << bus.error().message;
-    return bus ? std::move(*bus) : nullptr;
-  }
-  static Status publish(Publisher& publisher, int first, int count, std::size_t size = 0) {
-    std::vector<std::string> values;
-    for (int i = first; i < first + count; ++i) {
-      values.push_back(std::to_string(i));
-      values.back().resize(std::max(size, values.back().size()), ' ');
-    }
-    std::vector<OutMessage> messages;
-    for (const std::string& value : values) messages.push_back({kTopic, "K", value});
-    return publisher.publish(messages);
-  }
+  std::unique_ptr<Bus> open(const EmbeddedBusOptions& o) { return made(open_embedded_bus(o)); }
   static std::unique_ptr<Publisher> publisher(Bus& bus, Durability durability, std::int64_t interval_ns = kHour) {
-    auto made = bus.publisher({durability, interval_ns});
-    if (!made) ADD_FAILURE() << made.error().message;
-    return std::move(*made);
+    return made(bus.publisher({durability, interval_ns}));
   }
-  struct Message {
-    int number;
-    std::uint64_t position;
-  };
   static std::vector<Message> read_all(Bus& bus) {
-    SubscriptionOptions o;
-    o.patterns = {kTopic};
     std::vector<Message> all;
-    auto subscription = bus.subscribe(o);
-    if (!subscription) {
-      ADD_FAILURE() << subscription.error().message;
-      return all;
+    const auto subscription = made(bus.subscribe({.patterns = {kTopic}}));
+    while (subscription) {
+      const auto got = subscription->poll(1000, 1 << 20, 0);
+      if (!got) ADD_FAILURE() << got.error().message;
+      if (!got || got->empty()) break;
+      for (const InMessage& m : *got) all.push_back(kept(m));
     }
-    for (;;) {
-      auto got = (*subscription)->poll(1000, 1 << 20, 0);
-      if (!got) {
-        ADD_FAILURE() << got.error().message;
-        return all;
-      }
-      if (got->empty()) return all;
-      for (const InMessage& m : *got) all.push_back({std::stoi(std::string(m.value)), m.position});
-    }
+    return all;
   }
   static void expect_numbers(const std::vector<Message>& messages, int count) {
     ASSERT_EQ(messages.size(), static_cast<std::size_t>(count));
@@ -92,14 +63,6 @@ class BusFixture : public ::testing::Test {
       if (i == 0) continue;
       ASSERT_GT(messages[static_cast<std::size_t>(i)].position, messages[static_cast<std::size_t>(i) - 1].position);
     }
-  }
-  static TopicStats stats(Bus& bus) {
-    auto all = bus.stats(kTopic);
-    if (!all || all->size() != 1) {
-      ADD_FAILURE() << (all ? "no such topic" : all.error().message);
-      return {};
-    }
-    return all->front();
   }
   fs::path partition(const std::string& name = "bus") const { return root_ / name / "topics" / kTopic / "0000"; }
   std::size_t segments(const std::string& name = "bus") const {

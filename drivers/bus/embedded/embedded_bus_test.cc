@@ -13,9 +13,11 @@ namespace utp {
 namespace {
 
 namespace fs = std::filesystem;
+using bus_test::kTopic;
+using bus_test::publish;
+using bus_test::stats;
 using embedded_bus_test::FileSizeLimit;
 using embedded_bus_test::kHour;
-using embedded_bus_test::kTopic;
 using embedded_bus_test::read_file;
 using embedded_bus_test::write_file;
 using embedded_bus::Checkpoint;
@@ -96,7 +98,7 @@ TEST_F(EmbeddedBus, AnyMixOfOldNewAndTornPagesRecoversToTheLastSync) {
         const int batches = 1 + static_cast<int>(random.below(40));
         for (int i = 0; i < batches; ++i) {
           const int count = random.chance(0.3) ? 200 : 1;
-          ASSERT_TRUE(publish(*writer, synced + unsynced, count, 100));
+          ASSERT_TRUE(publish(*writer, synced + unsynced, count, {100}));
           number += count;
         }
       };
@@ -105,7 +107,7 @@ TEST_F(EmbeddedBus, AnyMixOfOldNewAndTornPagesRecoversToTheLastSync) {
         ASSERT_TRUE(writer->sync());
       }
       if (random.chance(0.5)) {
-        ASSERT_TRUE(publish(*committer, synced, 3, 100));
+        ASSERT_TRUE(publish(*committer, synced, 3, {100}));
         synced += 3;
       }
       copy(name, name + "s");
@@ -208,7 +210,7 @@ TEST_F(EmbeddedBus, AnIntervalPublisherIsSyncedInTheBackground) {
 TEST_F(EmbeddedBus, ABitThatFlippedOnDiskIsReportedWithItsFile) {
   {
     auto bus = open(options());
-    ASSERT_TRUE(publish(*publisher(*bus, Durability::kCommit), 0, 100, 200));
+    ASSERT_TRUE(publish(*publisher(*bus, Durability::kCommit), 0, 100, {200}));
   }
   for (const auto& entry : fs::directory_iterator(partition())) {
     if (entry.path().extension() != ".mdb") continue;
@@ -236,7 +238,7 @@ TEST_F(EmbeddedBus, SegmentsRollBySizeAndAreUnlinkedWhole) {
   auto bus = open(o);
   ASSERT_TRUE(bus->configure_topic(kTopic, {.partitions = 1}));
   auto writer = publisher(*bus, Durability::kInterval);
-  for (int i = 0; i < 30; ++i) ASSERT_TRUE(publish(*writer, i * 100, 100, 1000));
+  for (int i = 0; i < 30; ++i) ASSERT_TRUE(publish(*writer, i * 100, 100, {1000}));
   const std::size_t before = segments();
   EXPECT_GE(before, 10u);
   expect_numbers(read_all(*bus), 3000);
@@ -327,7 +329,7 @@ TEST_F(EmbeddedBus, ASpoolRefusesInsteadOfRemovingWhatIsUnread) {
   int published = 0;
   Status status;
   for (int i = 0; i < 1000 && status; ++i) {
-    status = publish(*writer, published, 100, 1000);
+    status = publish(*writer, published, 100, {1000});
     if (status) published += 100;
   }
   ASSERT_FALSE(status);
@@ -343,7 +345,7 @@ TEST_F(EmbeddedBus, ASpoolRefusesInsteadOfRemovingWhatIsUnread) {
     ASSERT_TRUE((*reader)->acknowledge(kTopic, 0, got->back().position));
   }
   EXPECT_EQ(read, published);
-  EXPECT_TRUE(publish(*writer, published, 100, 1000)) << "drained, it takes messages again";
+  EXPECT_TRUE(publish(*writer, published, 100, {1000})) << "drained, it takes messages again";
 }
 
 // ---- groups ----
@@ -442,23 +444,23 @@ TEST_F(EmbeddedBus, ReadersOfDeadProcessesAreClearedAndTheirPagesReused) {
 TEST_F(EmbeddedBus, AFullDiskIsRetryableLosesNothingAndPasses) {
   auto bus = open(options());
   auto writer = publisher(*bus, Durability::kCommit);
-  ASSERT_TRUE(publish(*writer, 0, 100, 1000));
+  ASSERT_TRUE(publish(*writer, 0, 100, {1000}));
   int published = 100;
   {
     FileSizeLimit limit(4 << 20);  // stands for the disk's end
     Status status;
     for (int i = 0; i < 1000 && status; ++i) {
-      status = publish(*writer, published, 100, 1000);
+      status = publish(*writer, published, 100, {1000});
       if (status) published += 100;
     }
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().code, Code::kFull) << status.error().message;
     EXPECT_TRUE(status.error().retryable);
     EXPECT_NE(status.error().message.find(partition().string()), std::string::npos) << status.error().message;
-    EXPECT_FALSE(publish(*writer, published, 100, 1000));
+    EXPECT_FALSE(publish(*writer, published, 100, {1000}));
     expect_numbers(read_all(*bus), published);  // nothing half-acknowledged, and readers go on
   }
-  ASSERT_TRUE(publish(*writer, published, 100, 1000));
+  ASSERT_TRUE(publish(*writer, published, 100, {1000}));
   expect_numbers(read_all(*bus), published + 100);
 }
 

@@ -1,23 +1,15 @@
 #include "drivers/bus/embedded/publisher.h"
 
+#include "bus/message_size.h"
 #include "core/hash.h"
 #include "model/envelope.h"
 
 namespace utp::embedded_bus {
 
 Status EmbeddedPublisher::check(std::span<const OutMessage> messages) const {
+  UTP_CHECK(check_sizes(messages, kEmbeddedBusKeyBytesMax));
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
-    if (message.value.size() > kEnvelopeBytesMax) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) + ": has " +
-                                              std::to_string(message.value.size()) + " bytes, at most " +
-                                              std::to_string(kEnvelopeBytesMax) + " are allowed; split it");
-    }
-    if (message.key.size() > kEmbeddedBusKeyBytesMax) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) + ": its key has " +
-                                              std::to_string(message.key.size()) + " bytes, at most " +
-                                              std::to_string(kEmbeddedBusKeyBytesMax) + " are allowed");
-    }
     if (i > 0 && message.topic == messages[i - 1].topic) continue;
     if (topics_.find(message.topic) == topics_.end()) UTP_CHECK(check_topic(message.topic));
   }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bus/rebalance.h"
 #include "drivers/bus/embedded/directory.h"
 
 namespace utp::embedded_bus {
@@ -57,7 +58,7 @@ class EmbeddedSubscription final : public Subscription {
 
   Status maintain();
   Status try_maintain();
-  Status maintain_cursor(CursorStore::Change& change, Cursor& cursor, const std::vector<MemberRecord>& live,
+  Status maintain_cursor(CursorStore::Change& change, Cursor& cursor, const std::vector<LiveMember>& live,
                          std::int64_t now, bool& released);
   void collect_trimmed();
   void end_pass(Cursor& cursor);

@@ -1,9 +1,7 @@
 // What a subscription does as a member of a group: leases, acknowledgement, redelivery.
 #include <algorithm>
 
-#include "core/hash.h"
 #include "drivers/bus/embedded/subscription.h"
-#include "model/envelope.h"
 
 namespace utp::embedded_bus {
 namespace {
@@ -81,26 +79,23 @@ Status EmbeddedSubscription::try_maintain() {
   UTP_TRY(auto change, directory_->cursors().change());
   UTP_TRY(auto members, change.members(options_.group));
   bool changed = true;  // until found that this member is known
-  std::vector<MemberRecord> live;
+  std::vector<LiveMember> live;
   for (MemberRecord& member : members) {
     if (member.member == options_.member) {
       changed = !directory_->is_live(member.until_ns, member.boot, member.process) || member.patterns != options_.patterns;
     } else if (directory_->is_live(member.until_ns, member.boot, member.process)) {
-      live.push_back(std::move(member));
+      // When a silent member's time is over, or its process dead, its partitions are for the others.
+      next_maintenance_ns_ = std::min(next_maintenance_ns_, member.until_ns);
+      if (member.process != directory_->process()) next_maintenance_ns_ = std::min(next_maintenance_ns_, now + kWatchNs);
+      live.push_back({std::move(member.member), std::move(member.patterns)});
     } else {
       UTP_CHECK(change.remove_member(options_.group, member.member));
     }
   }
-  MemberRecord own{options_.member, now + options_.lease_ns, directory_->boot(), directory_->process(), options_.patterns};
+  const MemberRecord own{options_.member, now + options_.lease_ns, directory_->boot(), directory_->process(), options_.patterns};
   UTP_CHECK(change.put_member(options_.group, own));
-  live.push_back(std::move(own));
-  std::sort(live.begin(), live.end(), [](const auto& a, const auto& b) { return a.member < b.member; });
-  for (const MemberRecord& member : live) {
-    // When a silent member's time is over, or its process dead, its partitions are for the others.
-    if (member.member == options_.member) continue;
-    next_maintenance_ns_ = std::min(next_maintenance_ns_, member.until_ns);
-    if (member.process != directory_->process()) next_maintenance_ns_ = std::min(next_maintenance_ns_, now + kWatchNs);
-  }
+  live.push_back({options_.member, options_.patterns});
+  std::sort(live.begin(), live.end(), [](const LiveMember& a, const LiveMember& b) { return a.name < b.name; });
   for (auto& cursor : cursors_) UTP_CHECK(maintain_cursor(change, *cursor, live, now, changed));
   UTP_CHECK(change.commit());
   directory_->cursors_changed();
@@ -112,19 +107,11 @@ Status EmbeddedSubscription::try_maintain() {
   return {};
 }
 
-Status EmbeddedSubscription::maintain_cursor(CursorStore::Change& change, Cursor& cursor, const std::vector<MemberRecord>& live,
+Status EmbeddedSubscription::maintain_cursor(CursorStore::Change& change, Cursor& cursor, const std::vector<LiveMember>& live,
                                              std::int64_t now, bool& released) {
   const std::string& topic = cursor.topic->name;
   const std::uint32_t partition = cursor.partition->number();
-  std::vector<const MemberRecord*> readers;
-  for (const MemberRecord& member : live) {
-    if (std::any_of(member.patterns.begin(), member.patterns.end(), [&](const auto& p) { return topic_matches(p, topic); })) {
-      readers.push_back(&member);
-    }
-  }
-  // Offset by the topic, so that many topics of one partition are spread too.
-  const bool mine = readers[(hash64(topic) + partition) % readers.size()]->member == options_.member;
-
+  const bool mine = reader_of(live, topic, partition) == options_.member;
   UTP_TRY(auto found, change.cursor(topic, partition, options_.group));
   if (!found) {  // the group was deleted under us: it begins anew
     UTP_TRY(const auto index, cursor.partition->index());

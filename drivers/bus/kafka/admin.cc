@@ -145,14 +145,15 @@ Result<std::string> Admin::broker_setting(const std::string& name) const {
   if (metadata->broker_cnt == 0) return std::string();
   const Resource resource(
       rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, std::to_string(metadata->brokers[0].id).c_str()));
-  UTP_TRY(const Event event,
-          run("settings of a broker", RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, [&](auto* options, auto* queue) {
-            rd_kafka_ConfigResource_t* all[] = {resource.get()};
-            rd_kafka_DescribeConfigs(rk_, all, 1, options, queue);
-          }));
+  auto event = run("settings of a broker", RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, [&](auto* options, auto* queue) {
+    rd_kafka_ConfigResource_t* all[] = {resource.get()};
+    rd_kafka_DescribeConfigs(rk_, all, 1, options, queue);
+  });
+  if (!event && event.error().code == Code::kUnsupported) return std::string();
+  if (!event) return fail(std::move(event.error()));
   std::size_t count = 0;
   const auto** results =
-      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
+      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event->get()), &count);
   if (count == 0 || rd_kafka_ConfigResource_error(results[0])) return std::string();
   std::size_t entries = 0;
   const auto** configs = rd_kafka_ConfigResource_configs(results[0], &entries);
@@ -179,6 +180,7 @@ Result<PerPartition<std::int64_t>> Admin::offsets(const std::vector<Partition>& 
     if (!error) break;
     if (!is_moving(error) || steady_ns() >= deadline) return fail_with(*options_, "offsets of partitions", error);
     std::this_thread::sleep_for(kAgain);
+    UTP_CHECK(topics());  // librdkafka asks the leader it knows until it is told of another
     found.clear();
   }
   return found;

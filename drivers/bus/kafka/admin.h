@@ -65,12 +65,14 @@ class Admin {
                     const std::function<void(const rd_kafka_AdminOptions_t*, rd_kafka_queue_t*)>& start) const;
   int timeout_ms() const { return millis(options_->answer_timeout_ns); }
   Result<rd_kafka_t*> group_client(const std::string& group) const;
+  rd_kafka_resp_err_t reason(const std::string& group, rd_kafka_t* client, rd_kafka_resp_err_t error) const;
 
   rd_kafka_t* rk_;
   const KafkaBusOptions* options_;
   static constexpr std::size_t kGroupClientsMax = 64;
   mutable std::mutex mutex_;
   mutable std::map<std::string, Client> clients_;
+  mutable std::map<std::string, rd_kafka_resp_err_t> refusals_;  // of groups, since they last answered
 };
 
 }  // namespace utp::kafka_bus

@@ -71,14 +71,29 @@ Result<rd_kafka_t*> Admin::group_client(const std::string& group) const {
   return clients_.emplace(group, std::move(client)).first->second.get();
 }
 
+// Why a call failed, or nothing: where nobody tells a client its coordinator, librdkafka waits, and tells a refusal
+// elsewhere, once.
+rd_kafka_resp_err_t Admin::reason(const std::string& group, rd_kafka_t* client, rd_kafka_resp_err_t error) const {
+  const std::lock_guard lock(mutex_);
+  if (!error) refusals_.erase(group);
+  if (!error || is_refusal(error)) return error;
+  while (const Record record{rd_kafka_consumer_poll(client, 0)}) {
+    if (is_refusal(record->err)) refusals_[group] = record->err;
+  }
+  const auto refusal = refusals_.find(group);
+  return refusal == refusals_.end() ? error : refusal->second;
+}
+
 Result<PerPartition<Committed>> Admin::committed(const std::string& group, const std::vector<Partition>& partitions) const {
   PerPartition<Committed> offsets;
   if (partitions.empty()) return offsets;
   UTP_TRY(rd_kafka_t* const client, group_client(group));
   const List list = new_list(partitions.size());
   for (const auto& [topic, number] : partitions) add(list, topic, number, RD_KAFKA_OFFSET_INVALID);
-  if (const auto error = rd_kafka_committed(client, list.get(), timeout_ms())) return fail_with(*options_, "offsets of group " + group, error);
+  const std::string what = "offsets of group " + group;
+  if (const auto error = reason(group, client, rd_kafka_committed(client, list.get(), timeout_ms()))) return fail_with(*options_, what, error);
   for (const auto& part : parts(list.get())) {
+    if (is_refusal(part.err)) return fail_with(*options_, what, part.err);
     if (part.err || part.offset < 0) continue;
     offsets[{part.topic, static_cast<std::uint32_t>(part.partition)}] = {part.offset, note_of(part)};
   }
@@ -95,9 +110,9 @@ Result<bool> Admin::commit(const std::string& group, const PerPartition<Committe
   const Queue queue(rd_kafka_queue_new(client));
   if (const auto error = rd_kafka_commit_queue(client, list.get(), queue.get(), nullptr, nullptr)) return fail_with(*options_, what, error);
   const Event event(rd_kafka_queue_poll(queue.get(), timeout_ms()));
-  if (!event) return fail_with(*options_, what, RD_KAFKA_RESP_ERR__TIMED_OUT);
-  if (has_members(rd_kafka_event_error(event.get()))) return false;
-  if (const auto error = rd_kafka_event_error(event.get())) return fail_with(*options_, what, error);
+  if (has_members(event ? rd_kafka_event_error(event.get()) : RD_KAFKA_RESP_ERR_NO_ERROR)) return false;
+  if (const auto error = reason(group, client, event ? rd_kafka_event_error(event.get()) : RD_KAFKA_RESP_ERR__TIMED_OUT))
+    return fail_with(*options_, what, error);
   for (const auto& part : parts(rd_kafka_event_topic_partition_list(event.get()))) {
     if (has_members(part.err)) return false;
     if (part.err) return fail_with(*options_, what, part.err);

@@ -95,20 +95,27 @@ Result<Client> new_client(rd_kafka_type_t type, const KafkaBusOptions& options, 
               place(options) + ": librdkafka cannot be started: " + reason + "; see its CONFIGURATION.md");
 }
 
+bool is_refusal(rd_kafka_resp_err_t error) {
+  return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+         error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
 Error to_error(const KafkaBusOptions& options, std::string_view what, rd_kafka_resp_err_t error,
                std::string_view detail) {
   std::string message = place(options) + ": " + std::string(what) + ": " +
                         (detail.empty() ? rd_kafka_err2str(error) : std::string(detail));
+  if (is_refusal(error)) return {Code::kPermission, message + "; the rights that this user needs are in the driver's README", false};
   switch (error) {
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
     case RD_KAFKA_RESP_ERR__SSL:
       return {Code::kPermission,
               message + "; check user, password (UTP_KAFKA_PASSWORD) and the security setting of the URL", false};
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-      return {Code::kPermission, message + "; the rights that this user needs are in the driver's README", false};
+    case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+      return {Code::kFull, message + "; a broker's disk is full or failed: make room or replace it, then repeat", true};
+    case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
+    case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+      return {Code::kUnavailable, message + "; start the brokers that are away (or lower min.insync.replicas), then repeat", true};
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
       return {Code::kInvalidArgument, message + "; raise message.max.bytes of the brokers to 1 MiB", false};

@@ -76,6 +76,8 @@ inline tl::unexpected<Error> fail_with(const KafkaBusOptions& options, std::stri
   return fail(to_error(options, what, error, detail));
 }
 
+bool is_refusal(rd_kafka_resp_err_t error);  // rights are missing
+
 inline std::int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 // Rounded up, within what librdkafka takes.
 int millis(std::int64_t ns);

@@ -32,7 +32,7 @@ void expect_unavailable(const Status& status, std::int64_t began_ns) {
 TEST_F(KafkaFaults, ABrokerThatIsKilledComesBackWithItsData) {
   start_own();
   const auto out = publisher();
-  expect_published(*out, 0, 10);
+  publish_until_done(*out, 0, 10);
   const auto reader = subscribe("g");
   const auto lone = subscribe();
   const auto first = receive(*reader, 10);
@@ -44,7 +44,7 @@ TEST_F(KafkaFaults, ABrokerThatIsKilledComesBackWithItsData) {
   EXPECT_FALSE(bus_->stats(">"));
   own_->start();
   ASSERT_TRUE(own_->is_running());
-  expect_published(*out, 10, 5);
+  publish_until_done(*out, 10, 5);
   // The member's lease may have ended with the broker: then what it had not acknowledged comes again.
   std::set<int> seen;
   ASSERT_TRUE(eventually([&] {
@@ -64,7 +64,7 @@ TEST_F(KafkaFaults, ABrokerThatIsKilledComesBackWithItsData) {
 TEST_F(KafkaFaults, ABrokerThatHangsIsUnavailableAndOrderSurvives) {
   start_own();
   const auto out = publisher();
-  expect_published(*out, 0, 5);
+  publish_until_done(*out, 0, 5);
   const auto lone = subscribe();
   EXPECT_EQ(numbers(receive(*lone, 5)), range(0, 5));
   own_->pause();
@@ -76,8 +76,8 @@ TEST_F(KafkaFaults, ABrokerThatHangsIsUnavailableAndOrderSurvives) {
   EXPECT_EQ(figures.error().code, Code::kUnavailable);
   EXPECT_LT(steady_ns() - began, 20 * kSecond);
   own_->go_on();
-  expect_published(*out, 5, 20);
-  expect_published(*out, 25, 5);
+  publish_until_done(*out, 5, 20);
+  publish_until_done(*out, 25, 5);
   // What the broker had taken before it hung comes twice; of each the first is in order.
   std::vector<int> firsts;
   std::set<int> seen;
@@ -89,7 +89,7 @@ TEST_F(KafkaFaults, ABrokerThatHangsIsUnavailableAndOrderSurvives) {
 
 TEST_F(KafkaFaults, AnInterruptEndsAPollWhileTheBrokerIsAway) {
   start_own();
-  expect_published(*publisher(), 0, 1);
+  publish_until_done(*publisher(), 0, 1);
   const auto lone = subscribe();
   receive(*lone, 1);
   own_->stop(SIGKILL);
@@ -110,12 +110,12 @@ TEST_F(KafkaFaults, WhatABrokerLostIsCountedOnceAndReadersGoOn) {
   start_own();
   const auto out = publisher();
   const auto second = publisher();
-  expect_published(*out, 0, 60);
+  publish_until_done(*out, 0, 60);
   const auto kept = std::filesystem::file_size(log_of(kTopic));
   const auto reader = subscribe("g");
   const auto lone = subscribe();
-  expect_published(*second, 60, 30);
-  expect_published(*out, 90, 10);
+  publish_until_done(*second, 60, 30);
+  publish_until_done(*out, 90, 10);
   acknowledge(*reader, receive(*reader, 100).back());
   receive(*lone, 100);
   lose_tail(kept);
@@ -132,7 +132,7 @@ TEST_F(KafkaFaults, WhatABrokerLostIsCountedOnceAndReadersGoOn) {
   };
   ASSERT_TRUE(eventually([&] { return is_at_the_end(*lone); }));
   ASSERT_TRUE(eventually([&] { return is_at_the_end(*reader); }));
-  expect_published(*out, 100, 5);
+  publish_until_done(*out, 100, 5);
   EXPECT_EQ(numbers(receive(*lone, 5)), range(100, 5));
   const auto more = receive(*reader, 5);
   EXPECT_EQ(numbers(more), range(100, 5));
@@ -143,7 +143,7 @@ TEST_F(KafkaFaults, WhatABrokerLostIsCountedOnceAndReadersGoOn) {
 TEST_F(KafkaFaults, ATopicThatWasRemovedIsMadeAgain) {
   start_own();
   const auto out = publisher();
-  expect_published(*out, 0, 10);
+  publish_until_done(*out, 0, 10);
   const auto lone = subscribe();
   const auto reader = subscribe("g");
   receive(*lone, 10);
@@ -162,7 +162,7 @@ TEST_F(KafkaFaults, ATopicThatWasRemovedIsMadeAgain) {
     (void)lone->poll(10, 1000, kSecond / 10);
     (void)reader->poll(10, 1000, kSecond / 10);
   }
-  expect_published(*out, 10, 5);
+  publish_until_done(*out, 10, 5);
   EXPECT_EQ(numbers(receive(*lone, 5)), range(10, 5));
   EXPECT_EQ(numbers(receive(*reader, 5)), range(10, 5));
 }

@@ -1,5 +1,6 @@
 // What is Kafka's own in the bus on Kafka; the contract is in kafka_bus_contract_test.cc.
 #include <map>
+#include <mutex>
 #include <set>
 
 #include "drivers/bus/kafka/admin.h"
@@ -174,8 +175,8 @@ TEST_F(KafkaBus, RetentionIsTheTopicsOwnInKafkaToo) {
 TEST_F(KafkaBus, DeadLetterTopicsAreTopicsLikeOthers) {
   const std::string dead = std::string(kTopic) + ".dlq";
   const auto out = publisher();
-  expect_published(*out, 0, 3, dead);
-  const auto reader = subscribe("g", dead);
+  publish_until_done(*out, 0, 3, {.topic = dead});
+  const auto reader = subscribe("g", {}, dead);
   acknowledge(*reader, receive(*reader, 3).back());
   EXPECT_EQ(stats(dead).groups.at(0).lag, 0u);
 }
@@ -184,7 +185,7 @@ TEST_F(KafkaBus, BusesWithPrefixesDoNotSeeEachOther) {
   auto other_options = options_;
   other_options.prefix = KafkaServer::new_prefix();
   const auto other = open(other_options);
-  expect_published(*publisher(), 0, 2);
+  publish_until_done(*publisher(), 0, 2);
   const auto reader = subscribe("g");
   receive(*reader, 2);
   const auto all = other->stats(">");
@@ -193,7 +194,7 @@ TEST_F(KafkaBus, BusesWithPrefixesDoNotSeeEachOther) {
 }
 
 TEST_F(KafkaBus, AGroupWithMembersIsNotDeleted) {
-  expect_published(*publisher(), 0, 2);
+  publish_until_done(*publisher(), 0, 2);
   auto reader = subscribe("g");
   receive(*reader, 2);
   const auto refused = bus_->delete_group("g");
@@ -205,7 +206,7 @@ TEST_F(KafkaBus, AGroupWithMembersIsNotDeleted) {
 }
 
 TEST_F(KafkaBus, AGroupWhoseOffsetsWereRemovedBeginsAnew) {
-  expect_published(*publisher(), 0, 4);
+  publish_until_done(*publisher(), 0, 4);
   auto reader = subscribe("g");
   acknowledge(*reader, receive(*reader, 4).back());
   reader.reset();
@@ -216,7 +217,7 @@ TEST_F(KafkaBus, AGroupWhoseOffsetsWereRemovedBeginsAnew) {
 
 TEST_F(KafkaBus, RecordsRemovedUnderAReaderAreCountedAsLost) {
   const auto out = publisher();
-  expect_published(*out, 0, 100);
+  publish_until_done(*out, 0, 100);
   const auto reader = subscribe("g");
   const auto lone = subscribe();
   auto got = reader->poll(10, 1 << 20, kPatience);
@@ -267,7 +268,7 @@ TEST_F(KafkaBus, MembersComeAndGoAndNothingAcknowledgedComesAgain) {
   const auto until = [&](std::size_t count) { return [&, count] { return !done(count) && steady_ns() < end; }; };
   std::thread writer([&] {
     const auto out = publisher();
-    for (int i = 0; i < kMessages; i += 50) expect_published(*out, i, 50);
+    for (int i = 0; i < kMessages; i += 50) publish_until_done(*out, i, 50, {.is_keyed = true});
   });
   std::thread first([&] { member(until(kMessages)); });
   std::thread second([&] { member(until(kMessages / 2)); });
@@ -281,10 +282,10 @@ TEST_F(KafkaBus, MembersComeAndGoAndNothingAcknowledgedComesAgain) {
 }
 
 TEST_F(KafkaBus, AMessageThatSilencesItsReadersShowsAGrowingAttempt) {
-  expect_published(*publisher(), 0, 1);
+  publish_until_done(*publisher(), 0, 1);
   std::vector<std::unique_ptr<Subscription>> silent;
   for (const std::uint32_t attempt : {1u, 1u, 2u}) {  // of the first, nobody knew that it would be silent
-    silent.push_back(subscribe("g", kTopic, 3 * kSecond));
+    silent.push_back(subscribe("g", {}, kTopic, 3 * kSecond));
     EXPECT_EQ(receive(*silent.back(), 1).at(0).attempt, attempt);
   }
 }

@@ -11,11 +11,16 @@ namespace utp::kafka_bus_test {
 
 class KafkaServer final : public bus_test::ServerProcess {
  public:
-  // Why there can be none here; "" where there can.
-  static std::string missing() {
+  // Why librdkafka cannot run here; "" where it can.
+  static std::string missing_threads() {
 #ifdef __SANITIZE_THREAD__
     return "ThreadSanitizer ends a program whose library makes C11 threads, as librdkafka does";
 #endif
+    return {};
+  }
+  // Why there can be no server here; "" where there can.
+  static std::string missing() {
+    if (const std::string reason = missing_threads(); !reason.empty()) return reason;
     if (java().empty()) return "java is not installed (Debian: apt-get install default-jre-headless)";
     if (const char* reason = std::getenv("UTP_TEST_KAFKA_MISSING")) return reason;
     if (jars().empty())
@@ -24,8 +29,11 @@ class KafkaServer final : public bus_test::ServerProcess {
     return {};
   }
 
-  // `settings`: more lines of server.properties.
-  explicit KafkaServer(std::string settings = {}) : ServerProcess("kafka"), settings_(std::move(settings)) { start(); }
+  // `settings`: more lines of server.properties; `client`: what those make a client say.
+  explicit KafkaServer(std::string settings = {}, KafkaBusOptions client = {})
+      : ServerProcess("kafka"), settings_(std::move(settings)), client_(std::move(client)) {
+    start();
+  }
   // One for all tests of a process: it takes seconds to start. Gone at the end of the process.
   static KafkaServer& shared() {
     static KafkaServer server;
@@ -38,7 +46,7 @@ class KafkaServer final : public bus_test::ServerProcess {
   }
 
   KafkaBusOptions options(const std::string& prefix) const {
-    KafkaBusOptions o;
+    KafkaBusOptions o = client_;
     o.servers = "127.0.0.1:" + std::to_string(port());
     o.prefix = prefix;
     o.trim_every_ns = 0;  // nothing is trimmed behind a test's back
@@ -100,6 +108,7 @@ class KafkaServer final : public bus_test::ServerProcess {
   std::chrono::seconds patience() const override { return std::chrono::seconds(60); }
 
   std::string settings_;
+  KafkaBusOptions client_;
 };
 
 }  // namespace utp::kafka_bus_test

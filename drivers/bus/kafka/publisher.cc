@@ -1,7 +1,9 @@
 #include "drivers/bus/kafka/publisher.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "bus/message_size.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "drivers/bus/kafka/record.h"
@@ -16,6 +18,11 @@ constexpr std::size_t kRoundBytes = 16 << 20;
 // Messages wait until the round is whole: then flushing sends them in as few requests as there can be. Requests cost the
 // brokers far more than messages do.
 constexpr int kLingerMs = 1000;
+// A broker's refusal that may pass is repeated for about half of a round's time: one that lasts is then told by its name,
+// where librdkafka would repeat it until the round's time is over.
+constexpr int kRetryMs = 100;
+// After an error of librdkafka's own: how long to wait for the broker's answer that was its cause.
+constexpr std::int64_t kReasonNs = 1'000'000'000;
 
 // The parts of "utp.<realm>.<region>.<event type>.v<n>", for readers of other programs; of other names none.
 rd_kafka_headers_t* headers_of(const std::string& topic) {
@@ -47,15 +54,9 @@ KafkaPublisher::~KafkaPublisher() {
 }
 
 Status KafkaPublisher::check(std::span<const OutMessage> messages) const {
+  UTP_CHECK(check_sizes(messages, kKafkaBusKeyBytesMax));
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
-    const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) +
-                                              ": its " + std::string(what) + " has " + std::to_string(size) +
-                                              " bytes, at most " + std::to_string(max) + " are allowed");
-    };
-    if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
-    if (message.key.size() > kKafkaBusKeyBytesMax) return refuse("key", message.key.size(), kKafkaBusKeyBytesMax);
     if (i > 0 && message.topic == messages[i - 1].topic) continue;
     if (topics_.find(message.topic) == topics_.end()) UTP_CHECK(check_topic(message.topic));
   }
@@ -68,7 +69,8 @@ void KafkaPublisher::delivered(rd_kafka_t* rk, const rd_kafka_message_t* record,
   auto& publisher = *static_cast<KafkaPublisher*>(opaque);
   --publisher.round_.waiting;
   if (record->err) {
-    if (!publisher.round_.error) publisher.round_.error = record->err;
+    auto& error = publisher.round_.error;
+    if (!error || (error < 0 && record->err > 0)) error = record->err;  // those above 0 are a broker's
     rd_kafka_yield(rk);  // the round is over
     return;
   }
@@ -85,12 +87,15 @@ void KafkaPublisher::delivered(rd_kafka_t* rk, const rd_kafka_message_t* record,
 Status KafkaPublisher::connect() {
   if (client_) return {};
   // Messages do not run out of time one by one: a round that takes too long is given up whole, with the producer.
+  const int retries = std::max(millis(server_->options().answer_timeout_ns) / kRetryMs / 2, 1);
   UTP_TRY(client_, new_client(
                        RD_KAFKA_PRODUCER, server_->options(),
                        {{"enable.idempotence", "true"},
                         {"enable.gapless.guarantee", "true"},
                         {"acks", "all"},
                         {"message.timeout.ms", "0"},
+                        {"retries", std::to_string(retries)},
+                        {"retry.backoff.ms", std::to_string(kRetryMs)},
                         {"linger.ms", std::to_string(kLingerMs)},
                         {"queue.buffering.max.messages", std::to_string(2 * kRoundMessages)},
                         {"queue.buffering.max.kbytes", std::to_string(4 * kRoundBytes / 1024)}},
@@ -183,20 +188,22 @@ Status KafkaPublisher::send(std::span<const OutMessage> messages) {
     }
     ++round_.waiting;
   }
-  const std::int64_t deadline = steady_ns() + server_->options().answer_timeout_ns;
-  while (round_.waiting > 0 && !round_.error) {
+  std::int64_t deadline = steady_ns() + server_->options().answer_timeout_ns;
+  // The other messages of a round that a broker refused may be given up by librdkafka before that answer is told.
+  for (bool failed = false; round_.waiting > 0 && round_.error <= 0;) {
+    if (round_.error && !std::exchange(failed, true)) deadline = std::min(deadline, steady_ns() + kReasonNs);
     const std::int64_t left = deadline - steady_ns();
-    if (left <= 0) {
-      round_.error = RD_KAFKA_RESP_ERR__TIMED_OUT;
-      break;
-    }
+    if (left <= 0) break;
     rd_kafka_flush(client_.get(), millis(left));
   }
-  if (!round_.error) return {};
+  if (round_.waiting == 0 && !round_.error) return {};
   // With the producer goes what is still on its way, so that nothing of it comes after the repetition.
   std::string reason;
-  if (char text[512]; rd_kafka_fatal_error(client_.get(), text, sizeof text)) reason = text;
-  const auto error = round_.error;
+  auto error = round_.error ? round_.error : RD_KAFKA_RESP_ERR__TIMED_OUT;
+  if (char text[512]; const auto fatal = rd_kafka_fatal_error(client_.get(), text, sizeof text)) {
+    reason = text;
+    if (error < 0) error = fatal;
+  }
   disconnect();
   return fail_with(server_->options(), "publishing", error, reason);
 }

@@ -62,7 +62,7 @@ Status Server::connect() {
     rd_kafka_poll(client_.get(), 0);
     if (const int refused = refused_.load())
       return fail_with(options_, "the connection is refused", static_cast<rd_kafka_resp_err_t>(refused));
-    if (steady_ns() >= deadline) return fail_with(options_, "no broker answers", error);
+    if (steady_ns() >= deadline) return fail_with(options_, "no broker answers: look at its address, and whether it speaks what `security` says", error);
   }
 }
 

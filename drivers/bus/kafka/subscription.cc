@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <utility>
 
 #include "bus/subscription_options.h"
 #include "core/log.h"
@@ -203,6 +204,10 @@ void KafkaSubscription::take_error(const rd_kafka_message_t& record) {
     if (found != cursors_.end()) found->second->astray = found->second->stopped = true;
     return;
   }
+  if (is_refusal(record.err)) {
+    refused_ = to_error(server_->options(), "reading " + topic, record.err);
+    return;
+  }
   log::warn("kafka subscription",
             {{"member", options_.member}, {"topic", topic}, {"reason", rd_kafka_message_errstr(&record)}});
 }
@@ -288,6 +293,7 @@ Result<std::span<const InMessage>> KafkaSubscription::poll(std::size_t messages_
       rd_kafka_mem_free(client_.get(), rd_kafka_memberid(client_.get()));
     }
     if (interrupted_.exchange(false)) return fail(Code::kCancelled, "poll was interrupted");
+    if (const auto refused = std::exchange(refused_, {})) return fail(*refused);
     if (steady_ns() >= next_look_ns_) UTP_CHECK(find_topics(false));
     if (in_group()) {
       hand_over(false);

@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -120,6 +121,7 @@ class KafkaSubscription final : public Subscription {
   std::deque<Fetched> fetched_;  // from the cluster, not delivered yet
   std::vector<Fetched> out_;     // what messages_ views
   std::vector<InMessage> messages_;
+  std::optional<Error> refused_;  // missing rights: the next poll() tells
   bool pending_ = false;  // messages_ were taken, and their poll() failed: the next one gives them
 };
 

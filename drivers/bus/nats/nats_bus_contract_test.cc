@@ -19,15 +19,15 @@ class NatsHarness final : public Harness {
   NatsServer server_;
 };
 
-Driver driver(const std::string& name, const std::string& program, const char* missing) {
-  return {name, [program] { return std::make_unique<NatsHarness>(program); }, program.empty() ? missing : ""};
+Driver driver(const std::string& name, const std::string& program, const std::string& missing) {
+  return {name, [program] { return std::make_unique<NatsHarness>(program); }, missing};
 }
 
 }  // namespace
 
 INSTANTIATE_TEST_SUITE_P(Nats, BusContract,
-                         ::testing::Values(driver("Nats", NatsServer::program(), NatsServer::kMissing),
-                                           driver("NatsCurrent", NatsServer::current_program(), NatsServer::kCurrentMissing)),
+                         ::testing::Values(driver("Nats", NatsServer::program(), NatsServer::missing()),
+                                           driver("NatsCurrent", NatsServer::current_program(), NatsServer::current_missing())),
                          [](const auto& parameter) { return parameter.param.name; });
 
 }  // namespace utp::bus_contract

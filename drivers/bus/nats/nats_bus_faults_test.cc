@@ -1,5 +1,5 @@
 // The NATS bus while its server dies, forgets its tail, hangs and comes back, and while others remove what it has made.
-#include "core/random.h"
+#include "bus/server_suite.h"
 #include "drivers/bus/nats/nats_bus_fixture.h"
 
 namespace utp::nats_bus_test {
@@ -7,72 +7,13 @@ namespace {
 
 class NatsBusFaults : public BusFixture {};
 
+class Harness final : public HarnessOn<NatsServer> {
+  void keep_newest(std::uint64_t count) override { Operator(server_).purge_keeping(kStream, count); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Nats, BusOnServer, ::testing::Values(on_server<Harness>("Nats", NatsServer::missing())), driver_name);
+
 // ---- the server ----
-
-TEST_F(NatsBusFaults, AServerThatIsAwayIsUnavailableAndEverythingGoesOnWhenItIsBack) {
-  start();
-  auto writer = publisher();
-  auto reader = subscribe("g");
-  auto lone = subscribe();
-  expect_published(*writer, 0, 10);
-  const auto before = receive(*reader, 10);
-  EXPECT_EQ(receive(*lone, 10).size(), 10u);
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, before[4].position));
-  server_->stop(SIGTERM);
-  const auto refused = publish(*writer, 10, 1);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, Code::kUnavailable) << refused.error().message;
-  EXPECT_TRUE(refused.error().retryable);
-  const auto polled = reader->poll(10, 1 << 20, 0);
-  ASSERT_FALSE(polled);
-  EXPECT_EQ(polled.error().code, Code::kUnavailable);
-  EXPECT_FALSE(reader->acknowledge(kTopic, 0, before[5].position));
-  server_->start();
-  expect_published(*writer, 10, 5);
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, before[5].position)) << "the lease has outlived the restart";
-  const auto again = receive(*reader, 5);
-  ASSERT_EQ(numbers(again), range(10, 5));
-  EXPECT_GT(again[0].position, before[9].position);
-  EXPECT_EQ(numbers(receive(*lone, 5)), range(10, 5));
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, again.back().position));
-  EXPECT_EQ(group("g").lag, 0u);
-  EXPECT_EQ(stats().published, 15u);
-  EXPECT_EQ(stats().lost, 0u);
-  EXPECT_EQ(lost(*lone), 0u);
-}
-
-TEST_F(NatsBusFaults, KilledServersLoseNothingThatWasAcknowledgedAndOrderHolds) {
-  start();
-  auto writer = publisher(Durability::kCommit);
-  auto reader = subscribe("g");
-  const std::uint64_t seed = 20261123;
-  Random random(seed);
-  int next = 0;
-  for (int round = 0; round < 8; ++round) {
-    std::thread killer([&] {
-      std::this_thread::sleep_for(std::chrono::microseconds(random.below(20'000)));
-      server_->stop(SIGKILL);
-      server_->start();
-    });
-    for (int batch = 0; batch < 40; ++batch, next += 10) publish_until_done(*writer, next, 10);
-    killer.join();
-  }
-  // Repeated batches stand twice; each number's first delivery comes in order.
-  int expected = 0;
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (expected < next && std::chrono::steady_clock::now() < deadline) {
-    const auto got = reader->poll(1000, 1 << 20, kSecond);
-    if (!got) continue;
-    for (const InMessage& m : *got) {
-      const int number = std::stoi(std::string(m.value));
-      ASSERT_LE(number, expected) << "seed " << seed;
-      expected = std::max(expected, number + 1);
-    }
-    if (!got->empty()) (void)reader->acknowledge(kTopic, 0, got->back().position);
-  }
-  EXPECT_EQ(expected, next) << "seed " << seed;
-  EXPECT_EQ(stats().lost, 0u);
-}
 
 TEST_F(NatsBusFaults, ALostTailIsCountedOnceAndItsPositionsDoNotComeAgain) {
   start();
@@ -133,71 +74,6 @@ TEST_F(NatsBusFaults, ALostTailOfTheBucketRedeliversAndFences) {
   EXPECT_EQ(numbers(more), range(10, 5));
   EXPECT_TRUE(reader->acknowledge(kTopic, 0, more.back().position));
   EXPECT_EQ(group("g").lag, 0u);
-}
-
-TEST_F(NatsBusFaults, PublishTimesAreFoundAcrossStartsOfTheServer) {
-  start();
-  auto writer = publisher();
-  for (int start_number = 0; start_number < 3; ++start_number) {
-    for (int i = 0; i < 5; ++i) {
-      publish_until_done(*writer, start_number * 50 + i * 10, 10);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    server_->stop(SIGKILL);
-    server_->start();
-  }
-  const auto all = receive(*subscribe(), 150);
-  ASSERT_EQ(all.size(), 150u);
-  for (std::size_t at = 0; at < all.size(); at += 7) {
-    std::size_t first = at;
-    while (first > 0 && all[first - 1].time == all[at].time) --first;
-    const auto got = receive(*subscribe("", {Start::Kind::kTime, all[at].time}), all.size() - first);
-    ASSERT_FALSE(got.empty());
-    EXPECT_EQ(got[0].number, all[first].number) << at;
-  }
-}
-
-TEST_F(NatsBusFaults, AServerThatHangsIsUnavailable) {
-  start();
-  NatsBusOptions options = server_->options();
-  options.answer_timeout_ns = kSecond / 5;
-  bus_ = open(options);
-  auto writer = publisher();
-  auto reader = subscribe("g");
-  expect_published(*writer, 0, 1);
-  EXPECT_EQ(receive(*reader, 1).size(), 1u);
-  server_->pause();
-  const auto status = publish(*writer, 1, 1);
-  const auto polled = reader->poll(1, 1000, 0);
-  server_->go_on();
-  ASSERT_FALSE(status);
-  EXPECT_EQ(status.error().code, Code::kUnavailable) << status.error().message;
-  ASSERT_FALSE(polled);
-  EXPECT_EQ(polled.error().code, Code::kUnavailable);
-  publish_until_done(*writer, 2, 1);
-  // What was sent to the server that hung may have been taken, and the repetition of 2 as well.
-  int last = 0;
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (last != 2 && std::chrono::steady_clock::now() < deadline) {
-    const auto got = reader->poll(10, 1000, kSecond / 10);
-    for (std::size_t i = 0; got && i < got->size(); ++i) {
-      const int number = std::stoi(std::string((*got)[i].value));
-      EXPECT_GE(number, last);
-      last = number;
-    }
-  }
-  EXPECT_EQ(last, 2);
-}
-
-TEST_F(NatsBusFaults, AServerThatIsNotThereIsNamed) {
-  start();
-  const NatsBusOptions options = server_->options();
-  bus_.reset();
-  server_->stop(SIGTERM);
-  const auto bus = open_nats_bus(options);
-  ASSERT_FALSE(bus);
-  EXPECT_EQ(bus.error().code, Code::kUnavailable);
-  EXPECT_NE(bus.error().message.find("127.0.0.1:" + std::to_string(server_->port())), std::string::npos) << bus.error().message;
 }
 
 TEST_F(NatsBusFaults, AnInterruptEndsAWaitWhileTheServerHangs) {

@@ -20,41 +20,6 @@ class NatsBus : public BusFixture {};
 
 // ---- messages that others remove ----
 
-TEST_F(NatsBus, WhatIsTrimmedWhilePendingIsLostReportedAndAcknowledged) {
-  start();
-  auto writer = publisher();
-  expect_published(*writer, 0, 10);
-  auto reader = subscribe("g");
-  const auto got = receive(*reader, 10);
-  Operator(*server_).purge_keeping(kStream, 4);
-  EXPECT_EQ(group("g").lag, 4u);
-  EXPECT_EQ(group("g").trimmed_unread, 6u);
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, got[7].position));
-  EXPECT_EQ(lost(*reader), 6u);
-  EXPECT_EQ(lost(*reader), 0u) << "reported once";
-  EXPECT_EQ(group("g").lag, 2u);
-  EXPECT_EQ(group("g").trimmed_unread, 6u);
-  EXPECT_TRUE(reader->rewind());
-  EXPECT_EQ(numbers(receive(*reader, 2)), range(8, 2));
-}
-
-TEST_F(NatsBus, WhatIsTrimmedUnreadIsCountedAndReadingGoesOn) {
-  start();
-  auto writer = publisher();
-  auto reader = subscribe("g");
-  auto lone = subscribe();
-  expect_published(*writer, 0, 3);
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
-  EXPECT_EQ(receive(*lone, 3).size(), 3u);
-  expect_published(*writer, 3, 20);
-  Operator(*server_).purge_keeping(kStream, 5);
-  EXPECT_EQ(group("g").trimmed_unread, 15u);
-  EXPECT_EQ(numbers(receive(*reader, 5)), range(18, 5));
-  EXPECT_EQ(lost(*reader), 15u);
-  EXPECT_EQ(numbers(receive(*lone, 5)), range(18, 5));
-  EXPECT_EQ(lost(*lone), 15u);
-}
-
 TEST_F(NatsBus, LagIsExactInTheMiddleAndAfterRemovals) {
   start();
   auto writer = publisher();
@@ -457,19 +422,8 @@ TEST_F(NatsBus, AFullServerIsFullAndOrderHolds) {
   EXPECT_EQ(status.error().code, Code::kFull) << status.error().message;
   EXPECT_TRUE(status.error().retryable);
   EXPECT_NE(status.error().message.find("max_file_store"), std::string::npos) << status.error().message;
-  for (int i = 0; i < 200; ++i) expect_published(*publisher(), i * 50, 50, 1000);
+  for (int i = 0; i < 200; ++i) expect_published(*publisher(), i * 50, 50, {1000});
   EXPECT_LE(stats().bytes, options.retention_bytes);
-}
-
-TEST_F(NatsBus, SeveralBusesShareAServerByPrefix) {
-  start();
-  NatsBusOptions options = server_->options();
-  options.prefix = "other";
-  auto other = open(options);
-  expect_published(*publisher(), 0, 1);
-  const auto topics = other->stats(">");
-  ASSERT_TRUE(topics);
-  EXPECT_TRUE(topics->empty());
 }
 
 TEST_F(NatsBus, ManyTopicsAreListed) {

@@ -13,13 +13,15 @@ namespace utp::nats_bus_test {
 class NatsServer final : public bus_test::ServerProcess {
  public:
   static std::string program() { return bus_test::find_program({"/usr/sbin/nats-server", "/usr/bin/nats-server", "/usr/local/bin/nats-server"}); }
-  static constexpr const char* kMissing = "nats-server is not installed (Debian: apt-get install nats-server)";
+  // Why there can be none here; "" where there can.
+  static std::string missing() { return program().empty() ? "nats-server is not installed (Debian: apt-get install nats-server)" : ""; }
+  static Result<std::unique_ptr<Bus>> open(const NatsBusOptions& options) { return open_nats_bus(options); }
   // Another version beside the distribution's; "" where there is none.
   static std::string current_program() {
     const char* path = std::getenv("UTP_TEST_NATS_CURRENT");
     return path != nullptr && ::access(path, X_OK) == 0 ? path : "";
   }
-  static constexpr const char* kCurrentMissing = "UTP_TEST_NATS_CURRENT names no current nats-server that can be run";
+  static std::string current_missing() { return current_program().empty() ? "UTP_TEST_NATS_CURRENT names no current nats-server that can be run" : ""; }
 
   // `settings`: more command-line arguments, such as {"--user", "me", "--pass", "word"}.
   explicit NatsServer(std::vector<std::string> settings = {}, std::string path = program())

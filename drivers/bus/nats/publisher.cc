@@ -10,6 +10,7 @@
 #include <chrono>
 #include <random>
 
+#include "bus/message_size.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "model/envelope.h"
@@ -36,15 +37,9 @@ std::string random_name() {
 NatsPublisher::NatsPublisher(std::shared_ptr<Server> server) : server_(std::move(server)), name_(random_name()) {}
 
 Status NatsPublisher::check(std::span<const OutMessage> messages) const {
+  UTP_CHECK(check_sizes(messages, kNatsBusKeyBytesMax));
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
-    const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) + ": its " +
-                                              std::string(what) + " has " + std::to_string(size) + " bytes, at most " +
-                                              std::to_string(max) + " are allowed");
-    };
-    if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
-    if (message.key.size() > kNatsBusKeyBytesMax) return refuse("key", message.key.size(), kNatsBusKeyBytesMax);
     if (i > 0 && message.topic == messages[i - 1].topic) continue;
     if (topics_.find(message.topic) == topics_.end()) UTP_CHECK(check_topic(message.topic));
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bus/passes.h"
+#include "bus/rebalance.h"
 #include "drivers/bus/nats/feed.h"
 #include "drivers/bus/nats/group_view.h"
 #include "drivers/bus/nats/server.h"
@@ -85,7 +86,7 @@ class NatsSubscription final : public Subscription {
   Status heartbeat();
   Status settle(Cursor& cursor, bool mine);
   Status take_over(Cursor& cursor, const GroupRecord& before);
-  std::vector<std::pair<std::string, std::vector<std::string>>> live_members();
+  std::vector<LiveMember> live_members();  // by name
   GroupKey group_key(const Cursor& cursor) const;
   Status refresh(const Cursor& cursor);
   // False when this member is not the owner any more.

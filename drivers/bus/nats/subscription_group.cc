@@ -2,10 +2,8 @@
 #include <algorithm>
 #include <chrono>
 
-#include "core/hash.h"
 #include "core/log.h"
 #include "drivers/bus/nats/subscription.h"
-#include "model/envelope.h"
 
 namespace utp::nats_bus {
 namespace {
@@ -140,14 +138,14 @@ Status NatsSubscription::heartbeat() {
   }
 }
 
-std::vector<std::pair<std::string, std::vector<std::string>>> NatsSubscription::live_members() {
-  std::vector<std::pair<std::string, std::vector<std::string>>> live;
+std::vector<LiveMember> NatsSubscription::live_members() {
+  std::vector<LiveMember> live;
   auto& members = view_.members();
   for (auto member = members.begin(); member != members.end();) {
     const auto& [name, entry] = *member;
     const std::int64_t left = view_.lease_left_ns(name);
     if (name == options_.member || left > 0) {
-      live.emplace_back(name, name == options_.member ? options_.patterns : entry.record.patterns);
+      live.push_back({name, name == options_.member ? options_.patterns : entry.record.patterns});
       // When a silent member's time is over, its partitions are for the others.
       if (name != options_.member) next_maintenance_ns_ = std::min(next_maintenance_ns_, steady_ns() + left + kAgainNs);
       ++member;
@@ -167,17 +165,9 @@ Status NatsSubscription::maintain() {
   Status done = [&]() -> Status {
     if (!is_view_whole_ || steady_ns() >= next_heartbeat_ns_ || !view_.members().contains(options_.member)) UTP_CHECK(heartbeat());
     is_view_changed_ = false;
-    const auto live = live_members();  // sorted by name
+    const auto live = live_members();
     for (auto& cursor : cursors_) {
-      std::vector<const std::string*> readers;
-      for (const auto& [name, patterns] : live) {
-        if (std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return topic_matches(p, cursor->topic); }))
-          readers.push_back(&name);
-      }
-      // Offset by the topic, so that many topics of one partition are spread too.
-      const bool mine =
-          !readers.empty() && *readers[(hash64(cursor->topic) + cursor->partition) % readers.size()] == options_.member;
-      UTP_CHECK(settle(*cursor, mine));
+      UTP_CHECK(settle(*cursor, reader_of(live, cursor->topic, cursor->partition) == options_.member));
     }
     return {};
   }();

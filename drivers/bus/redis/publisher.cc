@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "bus/message_size.h"
 #include "core/hash.h"
 #include "model/envelope.h"
 
@@ -53,16 +54,10 @@ Result<Persistence> persistence_of(Connection& connection) {
 }
 
 Status RedisPublisher::check(std::span<const OutMessage> messages) {
+  UTP_CHECK(check_sizes(messages, kRedisBusKeyBytesMax));
   found_.assign(messages.size(), nullptr);
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const OutMessage& message = messages[i];
-    const auto refuse = [&](std::string_view what, std::size_t size, std::size_t max) {
-      return fail(Code::kInvalidArgument, "message " + std::to_string(i) + " for " + std::string(message.topic) +
-                                              ": its " + std::string(what) + " has " + std::to_string(size) +
-                                              " bytes, at most " + std::to_string(max) + " are allowed");
-    };
-    if (message.value.size() > kEnvelopeBytesMax) return refuse("envelope", message.value.size(), kEnvelopeBytesMax);
-    if (message.key.size() > kRedisBusKeyBytesMax) return refuse("key", message.key.size(), kRedisBusKeyBytesMax);
     if (i > 0 && message.topic == messages[i - 1].topic) {
       found_[i] = found_[i - 1];
     } else if (const auto known = topics_.find(message.topic); known != topics_.end()) {

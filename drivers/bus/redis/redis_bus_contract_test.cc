@@ -30,10 +30,8 @@ class RedisHarness final : public Harness {
   RedisBusOptions options_;
 };
 
-std::string missing() { return redis_bus_test::RedisServer::program().empty() ? redis_bus_test::RedisServer::kMissing : ""; }
-
 Driver driver(const std::string& name, std::uint32_t pack) {
-  return {name, [pack] { return std::make_unique<RedisHarness>(pack); }, missing()};
+  return {name, [pack] { return std::make_unique<RedisHarness>(pack); }, redis_bus_test::RedisServer::missing()};
 }
 
 std::unique_ptr<Harness> in_cluster() {
@@ -45,7 +43,7 @@ std::unique_ptr<Harness> in_cluster() {
 
 INSTANTIATE_TEST_SUITE_P(Redis, BusContract, ::testing::Values(driver("Redis", 1), driver("RedisPacked", 10)),
                          [](const auto& parameter) { return parameter.param.name; });
-INSTANTIATE_TEST_SUITE_P(RedisCluster, BusContract, ::testing::Values(Driver{"RedisCluster", in_cluster, missing()}),
+INSTANTIATE_TEST_SUITE_P(RedisCluster, BusContract, ::testing::Values(Driver{"RedisCluster", in_cluster, redis_bus_test::RedisServer::missing()}),
                          [](const auto& parameter) { return parameter.param.name; });
 
 }  // namespace utp::bus_contract

@@ -120,7 +120,7 @@ TEST_F(RedisBusPack, PublishersWithAndWithoutPackingShareAPartition) {
 
 TEST_F(RedisBusPack, AnEntryHasALimitInBytes) {
   start_packed(10);
-  expect_published(*publisher(), 0, 10, 30'000);
+  expect_published(*publisher(), 0, 10, {30'000});
   EXPECT_EQ(entries(), ":6\r\n") << "the first alone, then two each";
   EXPECT_EQ(numbers(receive(*subscribe(), 10)), range(0, 10));
 }

@@ -9,41 +9,6 @@ class RedisBus : public BusFixture {};
 
 // ---- entries that others remove ----
 
-TEST_F(RedisBus, WhatIsTrimmedWhilePendingIsLostReportedAndAcknowledged) {
-  start();
-  auto writer = publisher();
-  expect_published(*writer, 0, 10);
-  auto reader = subscribe("g");
-  const auto got = receive(*reader, 10);
-  server_->command({"XTRIM", kStream, "MAXLEN", "4"});
-  EXPECT_EQ(group("g").lag, 4u);
-  EXPECT_EQ(group("g").trimmed_unread, 6u);
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, got[7].position));
-  EXPECT_EQ(lost(*reader), 6u);
-  EXPECT_EQ(lost(*reader), 0u) << "reported once";
-  EXPECT_EQ(group("g").lag, 2u);
-  EXPECT_EQ(group("g").trimmed_unread, 6u);
-  EXPECT_TRUE(reader->rewind());
-  EXPECT_EQ(numbers(receive(*reader, 2)), range(8, 2));
-}
-
-TEST_F(RedisBus, WhatIsTrimmedUnreadIsCountedAndReadingGoesOn) {
-  start();
-  auto writer = publisher();
-  auto reader = subscribe("g");
-  auto lone = subscribe();
-  expect_published(*writer, 0, 3);
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
-  EXPECT_EQ(receive(*lone, 3).size(), 3u);
-  expect_published(*writer, 3, 20);
-  server_->command({"XTRIM", kStream, "MAXLEN", "5"});
-  EXPECT_EQ(group("g").trimmed_unread, 15u);
-  EXPECT_EQ(numbers(receive(*reader, 5)), range(18, 5));
-  EXPECT_EQ(lost(*reader), 15u);
-  EXPECT_EQ(numbers(receive(*lone, 5)), range(18, 5));
-  EXPECT_EQ(lost(*lone), 15u);
-}
-
 TEST_F(RedisBus, LagIsRightWhereTheServersIsNot) {
   start();
   auto writer = publisher();
@@ -263,13 +228,13 @@ TEST_F(RedisBus, AServerOutOfMemoryIsFullAndOrderHolds) {
   auto writer = publisher();
   int next = 0;
   Status status;
-  while (next < 20'000 && (status = publish(*writer, next, 50, 1000))) next += 50;
+  while (next < 20'000 && (status = publish(*writer, next, 50, {1000}))) next += 50;
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, Code::kFull) << status.error().message;
   EXPECT_TRUE(status.error().retryable);
   EXPECT_EQ(stats().published, static_cast<std::uint64_t>(next)) << "a refused batch leaves nothing behind";
   server_->command({"CONFIG", "SET", "maxmemory", "0"});
-  expect_published(*writer, next, 50, 1000);
+  expect_published(*writer, next, 50, {1000});
   EXPECT_EQ(numbers(receive(*subscribe(), static_cast<std::size_t>(next) + 50)), range(0, next + 50));
 }
 
@@ -277,20 +242,9 @@ TEST_F(RedisBus, AGrowingTopicIsTrimmedByItsPublisher) {
   start();
   ASSERT_TRUE(bus_->configure_topic(kTopic, {.partitions = 1, .retention_bytes = 1 << 20}));
   auto writer = publisher();
-  for (int i = 0; i < 100; ++i) expect_published(*writer, i * 50, 50, 1000);
+  for (int i = 0; i < 100; ++i) expect_published(*writer, i * 50, 50, {1000});
   EXPECT_LT(stats().bytes, (1u << 20) + (200u << 10));
   EXPECT_EQ(stats().published, 5000u);
-}
-
-TEST_F(RedisBus, SeveralBusesShareAServerByPrefix) {
-  start();
-  RedisBusOptions options = server_->options();
-  options.prefix = "other";
-  auto other = open(options);
-  expect_published(*publisher(), 0, 1);
-  const auto topics = other->stats(">");
-  ASSERT_TRUE(topics);
-  EXPECT_TRUE(topics->empty());
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ TEST_F(RedisBusTls, PublishesAndReadsThroughIt) {
   ASSERT_NE(bus_, nullptr);
   auto reader = subscribe("g");
   auto writer = publisher();
-  expect_published(*writer, 0, 100, 50'000);  // more than one record and one send at a time
+  expect_published(*writer, 0, 100, {50'000});  // more than one record and one send at a time
   const auto got = receive(*reader, 100);
   EXPECT_EQ(numbers(got), range(0, 100));
   EXPECT_TRUE(reader->acknowledge(kTopic, 0, got.back().position));

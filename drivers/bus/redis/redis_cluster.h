@@ -10,18 +10,12 @@
 #include <thread>
 #include <vector>
 
+#include "bus/testing/bus_fixture.h"
 #include "drivers/bus/redis/redis_server.h"
 
 namespace utp::redis_bus_test {
 
-inline bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
+using namespace bus_test;
 
 // The bulk text, status or number of a raw answer; the last one where there are several.
 inline std::string value_of(const std::string& answer) {

@@ -9,7 +9,9 @@ namespace utp::redis_bus_test {
 class RedisServer final : public bus_test::ServerProcess {
  public:
   static std::string program() { return bus_test::find_program({"/usr/bin/redis-server", "/usr/local/bin/redis-server"}); }
-  static constexpr const char* kMissing = "redis-server is not installed (Debian: apt-get install redis-server)";
+  // Why there can be none here; "" where there can.
+  static std::string missing() { return program().empty() ? "redis-server is not installed (Debian: apt-get install redis-server)" : ""; }
+  static Result<std::unique_ptr<Bus>> open(const RedisBusOptions& options) { return open_redis_bus(options); }
 
   using ServerProcess::free_port;
 

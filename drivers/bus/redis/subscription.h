@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bus/passes.h"
+#include "bus/rebalance.h"
 #include "drivers/bus/redis/server.h"
 
 namespace utp::redis_bus {
@@ -43,10 +44,6 @@ class RedisSubscription final : public Subscription {
     Cursor* cursor;
     InMessage message;
   };
-  struct Member {
-    std::string name;
-    std::vector<std::string> patterns;
-  };
 
   RedisSubscription(std::shared_ptr<Server> server, SubscriptionOptions options)
       : server_(std::move(server)), options_(std::move(options)), connection_(server_->options(), server_->nodes()) {}
@@ -63,7 +60,7 @@ class RedisSubscription final : public Subscription {
 
   Status maintain();
   void take_lease(Cursor& cursor, const redisReply* answer, bool& released);
-  Result<std::vector<Member>> live_members(bool& changed);
+  Result<std::vector<LiveMember>> live_members(bool& changed);
   void end_pass(Cursor& cursor);
   Status write_passes();
 

@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "core/hash.h"
 #include "drivers/bus/redis/subscription.h"
-#include "model/envelope.h"
 
 namespace utp::redis_bus {
 namespace {
@@ -60,14 +58,14 @@ Status RedisSubscription::write_passes() {
 }
 
 // This member is put down as alive; the others that are, by name.
-Result<std::vector<RedisSubscription::Member>> RedisSubscription::live_members(bool& changed) {
+Result<std::vector<LiveMember>> RedisSubscription::live_members(bool& changed) {
   std::string patterns;
   for (const std::string& pattern : options_.patterns) patterns += (patterns.empty() ? "" : " ") + pattern;
   connection_.add(Script::kMembers, server_->keys().members(options_.group),
                   {options_.member, micros(options_.lease_ns), patterns});
   UTP_TRY(const Reply reply, connection_.run_one());
   const auto answer = items(reply.get());
-  std::vector<Member> live{{options_.member, options_.patterns}};
+  std::vector<LiveMember> live{{options_.member, options_.patterns}};
   changed = !answer.empty() && text(answer[0]) == "1";
   for (std::size_t i = 1; i + 2 < answer.size(); i += 3) {
     // When a silent member's time is over, its partitions are for the others.
@@ -75,7 +73,7 @@ Result<std::vector<RedisSubscription::Member>> RedisSubscription::live_members(b
     next_maintenance_ns_ = std::min(next_maintenance_ns_, steady_ns() + left + kAgainNs);
     live.push_back({std::string(text(answer[i])), split(text(answer[i + 2]))});
   }
-  std::sort(live.begin(), live.end(), [](const Member& a, const Member& b) { return a.name < b.name; });
+  std::sort(live.begin(), live.end(), [](const LiveMember& a, const LiveMember& b) { return a.name < b.name; });
   return live;
 }
 
@@ -86,15 +84,7 @@ Status RedisSubscription::maintain() {
   Status done = [&]() -> Status {
     UTP_TRY(const auto live, live_members(changed));
     for (const auto& cursor : cursors_) {
-      std::vector<const Member*> readers;
-      for (const Member& member : live) {
-        if (std::any_of(member.patterns.begin(), member.patterns.end(),
-                        [&](const auto& p) { return topic_matches(p, cursor->topic); })) {
-          readers.push_back(&member);
-        }
-      }
-      // Offset by the topic, so that many topics of one partition are spread too.
-      const bool mine = readers[(hash64(cursor->topic) + cursor->partition) % readers.size()]->name == options_.member;
+      const bool mine = reader_of(live, cursor->topic, cursor->partition) == options_.member;
       if (cursor->held) cursor->handing_over = !mine;
       const bool idle = cursor->held && cursor->delivered <= cursor->acknowledged;
       connection_.add(Script::kLease, cursor->stream,
