@@ -41,6 +41,15 @@ class PostgresChamber(ChamberCase):
         self.server_.go_on()
         self.check_all_stored(self.finish(process))
 
+    def test_AServerThatIsNotThereAtTheStartIsWaitedFor(self):
+        self.server_.kill()
+        process = self.start_only(12)
+        self.health(lambda h: h["stored"] == 0, process)
+        time.sleep(1)
+        self.server_.start()
+        self.health(lambda h: h["stored"] > 0, process)
+        self.check_all_stored(self.finish(process))
+
     def test_AKilledChamberGoesOnWhereItWas(self):
         for _ in range(3):
             process = self.start(60)

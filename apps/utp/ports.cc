@@ -125,12 +125,13 @@ const ServerBus* find_server_bus(std::string_view url) {
 bool is_postgres(std::string_view url) { return url.starts_with("postgres:") || url.starts_with("postgresql:"); }
 
 Result<std::unique_ptr<Store>> open_postgres([[maybe_unused]] std::string_view url, [[maybe_unused]] bool read_only, [[maybe_unused]] const std::string& realm,
-                                             [[maybe_unused]] bool check_only) {
+                                             [[maybe_unused]] bool may_be_away, [[maybe_unused]] bool check_only) {
 #ifdef UTP_STORE_POSTGRES
   UTP_TRY(PostgresStoreOptions options, parse_postgres_url(url));
   if (check_only) return std::unique_ptr<Store>();
   options.read_only = read_only;
   options.realm = realm;
+  options.may_be_away = may_be_away;
   return open_postgres_store(options);
 #else
   return fail(Code::kUnsupported, "this program was built without the PostgreSQL store: install libpq-dev, configure and build again");
@@ -190,7 +191,7 @@ Result<std::string> resolve_bus_url(std::string_view url, const std::string& bas
 }
 Result<std::string> resolve_store_url(std::string_view url, const std::string& base) {
   if (!is_postgres(url)) return resolve(url, base, kStores, "store");
-  UTP_TRY(const auto none, open_postgres(url, true, "", true));
+  UTP_TRY(const auto none, open_postgres(url, true, "", false, true));
   return std::string(url);
 }
 
@@ -218,9 +219,9 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote
   return SpooledBus::create(std::move(remote), std::move(spool), std::move(spool_options));
 }
 
-Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {
+Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm, bool may_be_away) {
   UTP_TRY(const std::string checked, resolve_store_url(url, ""));
-  if (is_postgres(checked)) return open_postgres(checked, !create, realm, false);
+  if (is_postgres(checked)) return open_postgres(checked, !create, realm, may_be_away, false);
   const std::string path = local_path(checked);
   UTP_CHECK(create ? make_parents(path) : must_exist(path, "store"));
   SqliteStoreOptions options;

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "core/log.h"
 #include "drivers/store/postgres/postgres_connection.h"
 #include "drivers/store/postgres/postgres_migration.h"
 #include "drivers/store/postgres/postgres_query.h"
@@ -29,9 +30,10 @@ struct HashOfKey {
 
 class PostgresStore final : public Store {
  public:
-  PostgresStore(const PostgresStoreOptions& options, std::unique_ptr<Connection> connection)
-      : options_(options), connection_(std::move(connection)) {}
+  explicit PostgresStore(const PostgresStoreOptions& options) : options_(options) {}
 
+  // Does nothing while there is a connection.
+  Status connect();
   Status prepare(const std::shared_ptr<const Plan>& plan) override;
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override {
@@ -58,7 +60,6 @@ class PostgresStore final : public Store {
   };
   using Items = std::span<const Item>;
 
-  Status connect();
   Table* find_table(const Event& event);
   void plan_batch(std::span<const Event* const> events, WriteResult& result);
   Status write_once(std::span<const Event* const> events, WriteResult& result);
@@ -72,6 +73,7 @@ class PostgresStore final : public Store {
 
   const PostgresStoreOptions options_;
   std::unique_ptr<Connection> connection_;
+  bool opened_ = false;  // the catalogue is there and fits
   std::map<std::pair<std::string, std::string>, Table> tables_;  // by table and schema: the order in which every writer takes them
   std::unordered_map<const Plan*, Table*> by_plan_;
   std::string realm_;
@@ -88,7 +90,16 @@ Status PostgresStore::connect() {
   for (auto& [name, table] : tables_) table.stage.clear();
   stages_ = 0;
   staged_batches_ = kCleanBatches;
-  UTP_TRY(connection_, Connection::open(options_, options_.read_only ? Use::kRead : Use::kWrite));
+  UTP_TRY(auto connection, Connection::open(options_, options_.read_only ? Use::kRead : Use::kWrite));
+  if (!opened_) {
+    UTP_CHECK(open_catalogue(*connection, options_.read_only));
+    if (!options_.realm.empty()) {
+      UTP_TRY(const std::string stored, stored_realm(*connection));
+      if (!stored.empty() && stored != options_.realm) return fail(realm_of_store_error(options_.place, stored, options_.realm));
+    }
+    opened_ = true;
+  }
+  connection_ = std::move(connection);
   return {};
 }
 
@@ -320,13 +331,11 @@ Result<WriteResult> PostgresStore::write(std::span<const Event* const> events) {
 }  // namespace postgres
 
 Result<std::unique_ptr<Store>> open_postgres_store(const PostgresStoreOptions& options) {
-  UTP_TRY(auto connection, postgres::Connection::open(options, options.read_only ? postgres::Use::kRead : postgres::Use::kWrite));
-  UTP_CHECK(postgres::open_catalogue(*connection, options.read_only));
-  if (!options.realm.empty()) {
-    UTP_TRY(const std::string stored, postgres::stored_realm(*connection));
-    if (!stored.empty() && stored != options.realm) return fail(realm_of_store_error(options.place, stored, options.realm));
-  }
-  return std::unique_ptr<Store>(new postgres::PostgresStore(options, std::move(connection)));
+  auto store = std::make_unique<postgres::PostgresStore>(options);
+  auto connected = store->connect();
+  if (!connected && !(options.may_be_away && connected.error().retryable)) return fail(std::move(connected.error()));
+  if (!connected) log::warn("the store is not there; it is tried again until it is", {{"error", connected.error().message}});
+  return store;
 }
 
 }  // namespace utp

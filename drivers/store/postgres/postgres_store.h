@@ -19,6 +19,7 @@ struct PostgresStoreOptions {
   std::string password;  // where the URL has none; "" = the client library's own (PGPASSWORD, the password file)
   std::string realm;     // whose events are to be written; a store that holds another is refused at once. "" = any
   bool read_only = false;
+  bool may_be_away = false;  // a server that is away does not stop the opening: every call tries again
 
   std::int64_t connect_timeout_ms = 10'000;
   std::int64_t statement_timeout_ms = 20'000;  // of a writer's statement, waits for locks included: the server ends it then
