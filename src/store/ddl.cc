@@ -59,7 +59,7 @@ std::string_view sql_type(StoredKind kind, SqlDialect dialect) {
     case StoredKind::kBool: return sqlite ? "INTEGER" : "boolean";
     case StoredKind::kDecimal: return sqlite ? "REAL" : "double precision";
     case StoredKind::kText: return sqlite ? "TEXT" : "text";
-    case StoredKind::kArray: return sqlite ? "TEXT" : "json";  // jsonb would lose digits
+    case StoredKind::kArray: return sqlite ? "TEXT" : "json";  // the text as it is; jsonb refuses a NUL
     case StoredKind::kRowNumber: return sqlite ? "INTEGER" : "integer";
   }
   return "";
