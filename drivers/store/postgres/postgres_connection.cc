@@ -95,6 +95,7 @@ Status Connection::connect(Use use) {
   silence_ms_ = options_.connect_timeout_ms;
   handle_.reset(PQconnectStartParams(names.data(), values.data(), 1));
   if (!handle_) return fail(Code::kIo, "store " + place() + ": connect: out of memory", true);
+  PQsetNoticeProcessor(handle_.get(), [](void*, const char*) {}, nullptr);  // it would write to standard error
   PQsetErrorVerbosity(handle_.get(), PQERRORS_VERBOSE);  // the only way to the SQLSTATE of a refusal
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.connect_timeout_ms);
   PostgresPollingStatusType state = PQstatus(handle_.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
@@ -116,7 +117,6 @@ Status Connection::connect(Use use) {
     state = PQconnectPoll(handle_.get());
   }
   PQsetErrorVerbosity(handle_.get(), PQERRORS_DEFAULT);
-  PQsetNoticeProcessor(handle_.get(), [](void*, const char*) {}, nullptr);  // such as "relation exists, skipping"
   if (PQserverVersion(handle_.get()) < kServerVersionMin) {
     return fail(Code::kUnsupported, "store " + place() + ": PostgreSQL 15 or later is needed, the server is " +
                                         std::to_string(PQserverVersion(handle_.get()) / 10000));

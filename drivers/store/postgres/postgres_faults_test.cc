@@ -30,17 +30,32 @@ class PostgresFaults : public ::testing::Test {
     static PostgresServer server;
     return server;
   }
-  PostgresStoreOptions options() const {
-    PostgresStoreOptions options = *parse_postgres_url(server().url(schema_));
-    options.connect_timeout_ms = 1000;
-    options.statement_timeout_ms = 1000;
-    options.answer_timeout_ms = 500;
-    return options;
-  }
-  std::unique_ptr<Store> open() {
-    auto store = open_postgres_store(options());
+  PostgresStoreOptions options() const { return *parse_postgres_url(server().url(schema_)); }
+  std::unique_ptr<Store> open() { return open(options()); }
+  std::unique_ptr<Store> open(const PostgresStoreOptions& options) {
+    auto store = open_postgres_store(options);
     EXPECT_TRUE(store) << store.error().message;
     return store ? std::move(*store) : nullptr;
+  }
+  // For tests that wait until a limit has passed.
+  void be_impatient() {
+    PostgresStoreOptions impatient = options();
+    impatient.connect_timeout_ms = 3000;
+    impatient.statement_timeout_ms = 3000;
+    impatient.answer_timeout_ms = 500;
+    store_ = open(impatient);
+    ASSERT_NE(store_, nullptr);
+    ASSERT_TRUE(store_->prepare(plan_));
+  }
+  // As a persister does: until it is written.
+  WriteResult write(const Events& events) {
+    for (;;) {
+      auto result = store_->write(events.pointers());
+      if (result) return std::move(*result);
+      expect_retryable(result.error());
+      if (HasFailure()) return {};
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
   }
   static void expect_retryable(const Error& error) {
     EXPECT_EQ(error.code, Code::kUnavailable) << error.message;
@@ -87,17 +102,10 @@ TEST_F(PostgresFaults, LosesAndRepeatsNothingWhenTheServerDiesInTheMiddleOfWrite
     for (int batch = 0; batch < kBatches && !failed; ++batch) {
       Events events;
       for (int i = 0; i < kBatchEvents; ++i) Events::set_text(events.add(plan_, "X", batch * kBatchEvents + i), "venue", std::string(60, 'v'));
-      for (;;) {
-        const auto result = store_->write(events.pointers());
-        if (result) {
-          EXPECT_EQ(result->inserted + result->duplicates, static_cast<std::size_t>(kBatchEvents));
-          EXPECT_TRUE(result->errors.empty());
-          break;
-        }
-        expect_retryable(result.error());
-        if ((failed = HasFailure())) return;
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      }
+      const WriteResult result = write(events);
+      EXPECT_EQ(result.inserted + result.duplicates, static_cast<std::size_t>(kBatchEvents));
+      EXPECT_TRUE(result.errors.empty());
+      if ((failed = HasFailure())) return;
       ++written;
     }
   });
@@ -110,14 +118,14 @@ TEST_F(PostgresFaults, LosesAndRepeatsNothingWhenTheServerDiesInTheMiddleOfWrite
   }
   writer.join();
   EXPECT_EQ(rows(), std::to_string(kBatches * kBatchEvents));
-  EXPECT_EQ(server().sql("SELECT count(DISTINCT sequence * 0 + extract(epoch FROM event_time) * 1000000000 + event_time_ns) FROM ticks", schema_),
-            std::to_string(kBatches * kBatchEvents));
+  EXPECT_EQ(server().sql("SELECT count(DISTINCT key) FROM ticks", schema_), std::to_string(kBatches * kBatchEvents));
 }
 
 TEST_F(PostgresFaults, TakesAServerThatHangsForGone) {
+  be_impatient();
   Events events;
   events.add(plan_, "X", 1);
-  ASSERT_TRUE(store_->write(events.pointers()));
+  write(events);
   server().freeze();
   for (int i = 0; i < 2; ++i) {  // a statement, then a connection
     const auto started = std::chrono::steady_clock::now();
@@ -125,15 +133,14 @@ TEST_F(PostgresFaults, TakesAServerThatHangsForGone) {
     ASSERT_FALSE(result);
     expect_retryable(result.error());
     EXPECT_NE(result.error().message.find("ms"), std::string::npos) << result.error().message;
-    EXPECT_GE(std::chrono::steady_clock::now() - started, std::chrono::milliseconds(900));
+    EXPECT_GE(std::chrono::steady_clock::now() - started, std::chrono::milliseconds(2900));
   }
   server().thaw();
-  const auto result = store_->write(events.pointers());
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->duplicates, 1u);
+  EXPECT_EQ(write(events).duplicates, 1u);
 }
 
 TEST_F(PostgresFaults, EndsABatchThatHangsInTheMiddleOfACopy) {
+  be_impatient();
   Events events;
   for (int i = 0; i < 20'000; ++i) Events::set_text(events.add(plan_, "X", i), "venue", std::string(64, 'v'));  // more than sockets hold
   std::thread freezer([&] {
@@ -144,13 +151,15 @@ TEST_F(PostgresFaults, EndsABatchThatHangsInTheMiddleOfACopy) {
   freezer.join();
   server().thaw();
   if (!result) expect_retryable(result.error());  // a fast server may have been done
-  const auto again = store_->write(events.pointers());
-  ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(again->inserted + again->duplicates, 20'000u);
+  store_ = open();
+  ASSERT_TRUE(store_->prepare(plan_));
+  const WriteResult again = write(events);
+  EXPECT_EQ(again.inserted + again.duplicates, 20'000u);
   EXPECT_EQ(rows(), "20000");
 }
 
 TEST_F(PostgresFaults, EndsAWaitForALockInTime) {
+  be_impatient();
   PGconn* other = PQconnectdb(server().url(schema_).c_str());
   PQclear(PQexec(other, "BEGIN; LOCK TABLE ticks IN ACCESS EXCLUSIVE MODE"));
   Events events;
@@ -160,16 +169,14 @@ TEST_F(PostgresFaults, EndsAWaitForALockInTime) {
   ASSERT_FALSE(locked);
   expect_retryable(locked.error());
   EXPECT_NE(locked.error().message.find("57014"), std::string::npos) << locked.error().message;
-  const auto result = store_->write(events.pointers());
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->inserted, 1u);
+  EXPECT_EQ(write(events).inserted, 1u);
 }
 
 TEST_F(PostgresFaults, GoesOnAfterItsConnectionWasTerminated) {
   Events events;
   events.add(plan_, "X", 1);
   ASSERT_TRUE(store_->write(events.pointers()));
-  server().sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '" + schema_ + "' AND pid <> pg_backend_pid()", schema_);
+  server().sql("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = '" + schema_ + "' AND pid <> pg_backend_pid()", schema_);
   const auto lost = store_->write(events.pointers());
   ASSERT_FALSE(lost);
   expect_retryable(lost.error());
