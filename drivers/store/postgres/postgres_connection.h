@@ -56,7 +56,11 @@ Parameter text_list_parameter(const std::vector<std::string>& texts);
 inline constexpr std::int64_t kEpochShiftUs = 946'684'800'000'000;
 // Floor division, so that times before 1970 have a remainder from 0 to 999 too.
 constexpr std::int64_t whole_microseconds(std::int64_t ns) { return ns / 1000 - (ns % 1000 < 0 ? 1 : 0); }
-constexpr std::int16_t below_microsecond(std::int64_t ns) { return static_cast<std::int16_t>(ns - whole_microseconds(ns) * 1000); }
+constexpr std::int16_t below_microsecond(std::int64_t ns) { return static_cast<std::int16_t>(ns % 1000 + (ns % 1000 < 0 ? 1000 : 0)); }
+// The two together again. Unsigned: the microseconds of the earliest time are before the first nanosecond that there is.
+constexpr std::int64_t nanoseconds(std::int64_t us, std::int64_t below) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(us) * 1000 + static_cast<std::uint64_t>(below));
+}
 
 enum class Use : std::uint8_t { kWrite, kRead };
 

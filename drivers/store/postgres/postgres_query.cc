@@ -51,7 +51,7 @@ class PostgresCursor final : public Cursor {
       case StoredKind::kInteger:
       case StoredKind::kRowNumber: return Value::of(rows_.integer(row_, field));
       case StoredKind::kTime:
-        return Value::of(Timestamp{(rows_.integer(row_, field) + kEpochShiftUs) * 1000 + rows_.integer(row_, field + 1)});
+        return Value::of(Timestamp{nanoseconds(rows_.integer(row_, field) + kEpochShiftUs, rows_.integer(row_, field + 1))});
       case StoredKind::kDecimal: {
         const auto number = Decimal::from_double(std::bit_cast<double>(rows_.integer(row_, field)));
         return number ? Value::of(*number) : Value::null();
@@ -180,7 +180,7 @@ Result<std::vector<TableStats>> table_stats(Connection& connection) {
     if (stats.rows == 0) continue;
     const auto end = [&](const char* direction, Timestamp& time) -> Status {
       UTP_TRY(const Rows row, connection.run("SELECT event_time, event_time_ns" + from + " ORDER BY event_time" + direction + ", event_time_ns" + direction + " LIMIT 1", kCount));
-      time = {(row.integer(0, 0) + kEpochShiftUs) * 1000 + row.integer(0, 1)};
+      time = {nanoseconds(row.integer(0, 0) + kEpochShiftUs, row.integer(0, 1))};
       return {};
     };
     UTP_CHECK(end("", stats.first_time));

@@ -98,8 +98,8 @@ TEST_F(PostgresStore, KeepsEveryInstantExactly) {
   const std::vector<std::int64_t> times{INT64_MIN, INT64_MIN + 1, -1'000'001, -1'000'000, -1001, -1000, -999, -1, 0, 1, 999, 1000, INT64_MAX - 1, INT64_MAX};
   Events events;
   for (const std::int64_t time : times) {
-    Event& event = events.add(plan_, "X", time);
-    event.envelope.ingest_time = {time};
+    Event& event = events.add(plan_, "X", 0);
+    event.envelope.event_time = event.envelope.ingest_time = {time};
     event.row.set(*plan_->column("at"), Timestamp{time});
   }
   EXPECT_EQ(store->write(events.pointers())->inserted, times.size());
