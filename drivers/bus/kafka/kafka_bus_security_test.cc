@@ -76,7 +76,7 @@ class KafkaSecurity : public BusFixture {
   }
   void expect_it_works() {
     const auto reader = subscribe("g");
-    expect_published(*publisher(Durability::kCommit), 0, 100);
+    publish_until_done(*publisher(Durability::kCommit), 0, 100);
     const auto got = receive(*reader, 100);
     EXPECT_EQ(numbers(got), range(0, 100));
     acknowledge(*reader, got.back());

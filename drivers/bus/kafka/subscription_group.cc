@@ -201,7 +201,7 @@ Status KafkaSubscription::commit(const std::vector<Cursor*>& cursors, std::int64
   }
   const std::string what = "acknowledging for group " + options_.group;
   const std::int64_t deadline = steady_ns() + patience_ns;
-  for (;;) {
+  for (auto answer = RD_KAFKA_RESP_ERR_NO_ERROR;;) {  // the broker's last
     if (rd_kafka_assignment_lost(client_.get()))
       return fail(Code::kFenced, place(server_->options()) + ": " + what + ": the lease is over");
     const Queue answers(rd_kafka_queue_new(client_.get()));
@@ -216,7 +216,9 @@ Status KafkaSubscription::commit(const std::vector<Cursor*>& cursors, std::int64
     if (!error) break;
     if (is_fenced(error))
       return fail(Code::kFenced, place(server_->options()) + ": " + what + ": " + rd_kafka_err2str(error));
-    if (!passes_by(error) || steady_ns() >= deadline) return fail_with(server_->options(), what, error);
+    if (error > 0) answer = error;
+    if (!passes_by(error) || steady_ns() >= deadline)
+      return fail_with(server_->options(), what, error == RD_KAFKA_RESP_ERR__TIMED_OUT && answer ? answer : error);
     std::this_thread::sleep_for(kAgain);
   }
   for (Cursor* cursor : cursors) cursor->is_note_due = false;

@@ -25,7 +25,8 @@ StreamFacts facts_of(const jsStreamInfo& info) {
   StreamFacts facts;
   facts.name = info.Config->Name != nullptr ? info.Config->Name : "";
   facts.description = info.Config->Description != nullptr ? info.Config->Description : "";
-  facts.created_ns = info.Created;
+  const std::size_t mark = facts.description.rfind(kMadeMark);
+  facts.made = mark == std::string::npos ? std::to_string(info.Created) : facts.description.substr(mark + kMadeMark.size());
   facts.messages = info.State.Msgs;
   facts.bytes = info.State.Bytes;
   facts.first = info.State.FirstSeq;

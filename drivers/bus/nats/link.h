@@ -27,10 +27,13 @@ struct Free {
 };
 using Message = std::unique_ptr<natsMsg, Free>;
 
+// Ends the description of a stream, with a number of its own behind it.
+inline constexpr std::string_view kMadeMark = " made=";
+
 // A stream as the server tells of it.
 struct StreamFacts {
   std::string name, description;
-  std::int64_t created_ns = 0;
+  std::string made;  // tells a stream from a later one of its name
   std::uint64_t messages = 0, bytes = 0, first = 0, last = 0;
   Timestamp first_time, last_time;
   bool is_clustered = false;

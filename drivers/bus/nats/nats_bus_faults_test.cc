@@ -1,4 +1,6 @@
 // The NATS bus while its server dies, forgets its tail, hangs and comes back, and while others remove what it has made.
+#include <filesystem>
+
 #include "bus/server_suite.h"
 #include "drivers/bus/nats/nats_bus_fixture.h"
 
@@ -135,6 +137,28 @@ TEST_F(NatsBusFaults, ATopicThatWasMadeAnewWithOtherPartitionsIsTakenAsItIs) {
   EXPECT_EQ(stats().published, 3u);
   EXPECT_EQ(stats().partitions, 4u);
   EXPECT_EQ(receive(*reader, 3).size(), 3u);
+}
+
+// As 2.9 leaves it when it is killed while it makes a stream: the checksum of its settings is not there yet.
+TEST_F(NatsBusFaults, AStreamThatTheServerForgetsAtItsStartIsTheOneThatItWas) {
+  start();
+  auto writer = publisher();
+  auto reader = subscribe("g");
+  expect_published(*writer, 0, 10);
+  const auto before = receive(*reader, 10);
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, before[4].position));
+  server_->stop(SIGKILL);
+  const auto sum = std::filesystem::path(server_->folder()) / "data" / "jetstream" / "$G" / "streams" / kStream / "meta.sum";
+  ASSERT_TRUE(std::filesystem::exists(sum));
+  std::filesystem::resize_file(sum, 0);
+  server_->start();
+  publish_until_done(*writer, 10, 10);
+  server_->stop(SIGKILL);
+  server_->start();  // which finds it now
+  publish_until_done(*writer, 20, 10);
+  EXPECT_EQ(stats().lost, 0u);
+  EXPECT_EQ(stats().messages, 30u);
+  EXPECT_EQ(numbers(receive(*reader, 20)), range(10, 20)) << "nothing comes again";
 }
 
 TEST_F(NatsBusFaults, EverybodyGoesOnAfterTheBucketWasRemoved) {

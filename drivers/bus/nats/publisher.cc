@@ -87,7 +87,7 @@ Status NatsPublisher::open(const TopicLanes& topic, Lane& lane) {
     UTP_TRY(const Entry entry, server_->get(*link_, key));
     Lineage lineage = Lineage::read(entry.value);
     // In a cluster a stream outlives its servers.
-    const std::string created = "." + std::to_string(facts.created_ns);
+    const std::string created = "." + facts.made;
     const std::string run = (facts.is_clustered ? "cluster" : link_->run()) + created;
     bool changed = false;
     const bool is_behind = lane.position != 0 && generation_of(lane.position) == lineage.generation() &&

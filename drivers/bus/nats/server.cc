@@ -135,15 +135,13 @@ Result<std::optional<TopicRecord>> Server::topic(Link& link, std::string_view to
 }
 
 Result<StreamFacts> Server::add_stream(Link& link, std::string_view topic, std::uint32_t partition, const TopicOptions& options,
-                                       bool update) const {
+                                       bool update, std::string made) const {
   const std::string name = names_.stream(topic, partition);
   const std::string subject = names_.subject(topic, partition);
-  const std::string description = describe(options);
   const char* subjects[] = {subject.c_str()};
   jsStreamConfig config;
   jsStreamConfig_Init(&config);
   config.Name = name.c_str();
-  config.Description = description.c_str();
   config.Subjects = subjects;
   config.SubjectsLen = 1;
   config.Storage = js_FileStorage;
@@ -160,7 +158,11 @@ Result<StreamFacts> Server::add_stream(Link& link, std::string_view topic, std::
   if (update) {  // an operator may have given it another number of replicas
     UTP_TRY(const auto there, link.stream(name));
     if (there) config.Replicas = there->replicas;
+    if (there && made.empty()) made = there->made;
   }
+  if (made.empty()) made = std::to_string(SystemClock().now().ns);
+  const std::string description = describe(options) + std::string(kMadeMark) + made;
+  config.Description = description.c_str();
   const natsStatus s =
       update ? js_UpdateStream(&raw, link.js(), &config, &js, &code) : js_AddStream(&raw, link.js(), &config, &js, &code);
   const std::unique_ptr<jsStreamInfo, Free> info(raw);
@@ -178,7 +180,15 @@ Result<StreamFacts> Server::add_stream(Link& link, std::string_view topic, std::
                                         " was not made as asked for (direct reads, max_bytes, max_age, duplicate_window); the server has "
                                         "to be 2.9 or later");
   }
-  return facts_of(*info);
+  StreamFacts facts = facts_of(*info);
+  if (update || facts.last == 0) return facts;
+  // A server of 2.9 that is killed while it makes a stream does not find it when it starts, and again at each start, though its
+  // messages are on the disk: made anew the stream has them. It is the one that it was, and writing its settings mends it.
+  UTP_TRY(const Lineage lineage, this->lineage(link, topic, partition));
+  const std::size_t dot = lineage.run().rfind('.');
+  log::warn("a stream that the server had forgotten was made anew, with the messages that it had",
+            {{"stream", name}, {"messages", std::to_string(facts.messages)}});
+  return add_stream(link, topic, partition, options, true, dot == std::string::npos ? facts.made : lineage.run().substr(dot + 1));
 }
 
 Result<StreamFacts> Server::open_stream(Link& link, const TopicRecord& record, std::uint32_t partition) const {

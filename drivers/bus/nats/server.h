@@ -89,7 +89,9 @@ class Server {
   std::shared_ptr<Turn> turn(const std::string& stream);
 
  private:
-  Result<StreamFacts> add_stream(Link& link, std::string_view topic, std::uint32_t partition, const TopicOptions& options, bool update) const;
+  // `made`: what tells it from others of its name; "" = as it is, or a new one.
+  Result<StreamFacts> add_stream(Link& link, std::string_view topic, std::uint32_t partition, const TopicOptions& options, bool update,
+                                 std::string made = {}) const;
 
   NatsBusOptions options_;
   Names names_;
