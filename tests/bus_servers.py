@@ -175,7 +175,9 @@ class Postgres(Server):
 
     @staticmethod
     def as_user(words):
-        return ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", *words] if os.geteuid() == 0 else words
+        """As an ordinary user; the server ends with the test, also with one that is killed."""
+        user = ["--reuid", "postgres", "--regid", "postgres", "--init-groups"] if os.geteuid() == 0 else []
+        return ["setpriv", "--pdeathsig", "QUIT", *user, *words]
 
     def command(self):
         data = self.folder / "data"

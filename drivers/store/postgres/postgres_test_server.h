@@ -121,7 +121,11 @@ class PostgresServer final : public bus_test::ServerProcess {
       words.insert(words.end(), {"-c", setting});
     }
     words.insert(words.end(), {"-c", "unix_socket_directories=" + folder()});
-    return as_user(std::move(words));
+    // It ends with the test, also with one that crashes.
+    std::vector<std::string> out{"/usr/bin/setpriv", "--pdeathsig", "QUIT"};
+    words = as_user(std::move(words));
+    out.insert(out.end(), words.begin() + (::geteuid() == 0 ? 1 : 0), words.end());
+    return out;
   }
   bool answers() const override {
     const std::string url = "postgres://utp@127.0.0.1:" + std::to_string(port()) + "/postgres?connect_timeout=2";
