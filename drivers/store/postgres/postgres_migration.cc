@@ -122,10 +122,12 @@ Result<std::string> stored_realm(Connection& connection) {
 Status migrate(Connection& connection, const Plan& plan, bool read_only) {
   UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
   // Nearly always nothing is to do: look without a lock.
-  UTP_TRY(const KnownTable known, known_table(connection, plan));
-  if (known.exists) {
-    UTP_CHECK(check_known(connection.place(), known, plan, columns));
-    if (!needs_migration(known, plan, columns)) return {};
+  const auto known = known_table(connection, plan);
+  // A table that is not in the catalogue may be one that another program is just making: the look under the lock decides.
+  if (!known && (known.error().code != Code::kAlreadyExists || read_only)) return fail(known.error());
+  if (known && known->exists) {
+    UTP_CHECK(check_known(connection.place(), *known, plan, columns));
+    if (!needs_migration(*known, plan, columns)) return {};
   }
   if (read_only) return fail(read_only_migration_error(connection.place(), plan));
   auto status = migrate_locked(connection, plan, columns);
