@@ -117,7 +117,6 @@ class NatsSubscription final : public Subscription {
   std::deque<Fetched> fetched_;            // from the server, not delivered yet
   std::vector<Message> kept_;              // what messages_ views
   std::deque<std::string> keys_;           // those of them that were not plain text
-  std::size_t average_bytes_ = 64 * 1024;  // of the messages of late; large at first, so that no answer is huge
   std::vector<InMessage> messages_;
   bool pending_ = false;  // messages_ were taken, and their poll() failed: the next one gives them
 };
