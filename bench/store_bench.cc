@@ -168,7 +168,7 @@ class Bench {
     };
     execute(synchronous == SqliteSynchronous::kFull ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
     execute("PRAGMA cache_size=-32768");
-    std::string sql = must(insert_sql(*plan, SqlDialect::kSqlite));
+    std::string sql = must(insert_sql(*plan));
     sql = "INSERT OR IGNORE" + sql.substr(6, sql.find(" ON CONFLICT") - 6);
     sqlite3_stmt* s = nullptr;
     if (sqlite3_prepare_v3(db, sql.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK) stop(sqlite3_errmsg(db));

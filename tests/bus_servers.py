@@ -1,5 +1,6 @@
-"""Private bus servers for tests: own port on loopback, own folder, stopped by process id."""
+"""Private bus and store servers for tests: own port on loopback, own folder, stopped by process id."""
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -153,6 +154,88 @@ background.threads=2
         s.settimeout(5)
         s.sendall(bytes.fromhex("0000000a" "0012" "0000" "00000001" "ffff"))  # which versions of the protocol it knows
         return len(s.recv(4)) == 4
+
+
+class Postgres(Server):
+    """A cluster of its own. As root it runs as the user postgres, since the server refuses root."""
+    name, package = "postgres", "postgres"
+
+    @classmethod
+    def missing(cls):
+        return None if cls.program("initdb") else "the PostgreSQL server is not installed (Debian: apt-get install postgresql-15)"
+
+    @classmethod
+    def program(cls, name="postgres"):
+        folders = [f"/usr/lib/postgresql/{version}/bin" for version in (15, 16, 17)]
+        return next((p for p in (shutil.which(name, path=f) for f in folders) if p), None)
+
+    @property
+    def url(self):
+        return f"postgres://utp@127.0.0.1:{self.port}/postgres"
+
+    @staticmethod
+    def as_user(words):
+        """As an ordinary user; the server ends with the test, also with one that is killed."""
+        user = ["--reuid", "postgres", "--regid", "postgres", "--init-groups"] if os.geteuid() == 0 else []
+        return ["setpriv", "--pdeathsig", "QUIT", *user, *words]
+
+    def command(self):
+        data = self.folder / "data"
+        if not data.exists():
+            if os.geteuid() == 0:
+                shutil.chown(self.folder, "postgres", "postgres")
+                self.folder.parent.chmod(0o711)  # a way to its own folder for the other user
+            subprocess.run(self.as_user([self.program("initdb"), "-D", str(data), "-U", "utp", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]),
+                           check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=START_TIMEOUT_S)
+        return self.as_user([self.program(), "-D", str(data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
+                             "-c", f"unix_socket_directories={self.folder}"])
+
+    def answers(self, s):
+        return subprocess.run([self.program("pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)], stdout=subprocess.DEVNULL).returncode == 0
+
+    def sql(self, text):
+        """Rows as lists of texts."""
+        done = subprocess.run([self.program("psql"), self.url, "-qAtX", "-F", "\t", "-c", text], capture_output=True, text=True, timeout=START_TIMEOUT_S)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def processes(self):
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            return [int(child) for child in children.read().split()] + [pid]
+
+    def signal_all(self, what):
+        for pid in self.processes():
+            try:
+                os.kill(pid, what)
+            except ProcessLookupError:
+                pass
+
+    def kill(self):
+        """The death of all of its processes, as when its machine dies."""
+        if self.process and self.process.poll() is None:
+            pids = self.processes()
+            self.signal_all(signal.SIGKILL)
+            self.process.wait()
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while any(self.alive(pid) for pid in pids):
+                if time.monotonic() > deadline:
+                    raise RuntimeError("the server's processes do not end")
+                time.sleep(0.01)
+
+    @staticmethod
+    def alive(pid):
+        try:
+            return ") Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def pause(self):
+        self.signal_all(signal.SIGSTOP)
+
+    def go_on(self):
+        self.signal_all(signal.SIGCONT)
 
 
 def environment():

@@ -103,6 +103,13 @@ class ChamberCase(unittest.TestCase):
         self.assertEqual(result["lag"], 0)
         self.assertEqual(result["dlq"], 0)
         acknowledged = self.acknowledged()
+        stored = self.stored()
+        self.assertGreater(len(acknowledged), least)
+        self.assertEqual(len(acknowledged - stored), 0, f"of {len(acknowledged)} acknowledged, such as {sorted(acknowledged - stored)[:3]}\n{self.errors()}")
+        return len(acknowledged)
+
+    def stored(self):
+        """The keys of all rows, of which none stands twice."""
         stored = set()
         with sqlite3.connect(self.folder / "data" / "store.db") as store:
             for table, in store.execute("SELECT table_name FROM utp_tables").fetchall():
@@ -111,6 +118,4 @@ class ChamberCase(unittest.TestCase):
                 twice = store.execute(f'SELECT count(*) - count(DISTINCT hex(key) {parts}) FROM "{table}"').fetchone()[0]
                 self.assertEqual(twice, 0, f"{table}: keys that stand twice")
                 stored.update(key.hex() for key, in store.execute(f'SELECT DISTINCT key FROM "{table}"'))
-        self.assertGreater(len(acknowledged), least)
-        self.assertEqual(len(acknowledged - stored), 0, f"of {len(acknowledged)} acknowledged, such as {sorted(acknowledged - stored)[:3]}\n{self.errors()}")
-        return len(acknowledged)
+        return stored

@@ -35,7 +35,7 @@ TEST_EXTRA = {
     "src/connector": ["drivers/bus", "src/store"],
     "connectors": ["drivers/bus", "src/bus"],
     "drivers/bus": [],
-    "drivers/store": [],
+    "drivers/store": ["src/bus/testing"],
 }
 # Names that may stand in one place only.
 VENUES = r"\b(coinbase|kraken|binance|deribit|barchart|ibkr|tastytrade|dxlink)\b"

@@ -61,7 +61,7 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
   // Nothing is made before everything was checked. New topics and a new store both wait for the disk: at once, then.
   std::future<Result<std::unique_ptr<Store>>> store;
   if (options.persister) {
-    store = std::async(std::launch::async, [&chamber = run->chamber_] { return open_store(chamber.store, true, chamber.realm); });
+    store = std::async(std::launch::async, [&chamber = run->chamber_, wait = options.wait_for_bus] { return open_store(chamber.store, true, chamber.realm, wait); });
   }
   run->keep_unread_ = options.keep_unread;
   UTP_TRY(run->driver_, run->open_driver(run->chamber_.bus, options.wait_for_bus));

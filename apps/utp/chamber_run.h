@@ -31,7 +31,7 @@ struct ChamberRunOptions {
   std::string only_instance;        // "sim.stocks": of the connectors only this one; "" = all
   std::string record_acknowledged;  // see chamber_bus.h
   bool keep_unread = false;         // see ports.h
-  bool wait_for_bus = false;        // a server that is away at the start is waited for: events go to the spool until then
+  bool wait_for_bus = false;        // a server that is away at the start is waited for: events go to the spool until then; for a store, stay on the bus
 };
 
 struct ChamberStatus {

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <unordered_map>
 
@@ -133,11 +135,18 @@ class Replay {
       place.bus_shown = named.bus_shown;
       return place;
     }
-    const std::string path = local_path(place.store);
-    if (path.empty()) return fail(Code::kInvalidArgument, "name the bus of this replay with --bus URL: the store is not on this machine, so there is no place beside it");
-    UTP_TRY(place.bus, resolve_bus_url(fmt::format("{}:{}.bus", kDefaultBus.substr(0, kDefaultBus.find(':')), path), ""));
+    UTP_TRY(place.bus, resolve_bus_url(fmt::format("{}:{}.bus", kDefaultBus.substr(0, kDefaultBus.find(':')), local_place(place)), ""));
     place.bus_shown = place.bus;
     return place;
+  }
+
+  // The store's path; for one on a server a path in the user's data folder that has its name.
+  static std::string local_place(const Place& place) {
+    if (std::string path = local_path(place.store); !path.empty()) return path;
+    std::string name = place.store_shown.substr(0, place.store_shown.find('?'));
+    name.erase(0, name.rfind('@') + 1);  // npos + 1 = 0
+    std::replace_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c) && c != '.' && c != '-'; }, '_');
+    return (std::filesystem::path(demo_data_dir()).parent_path() / "replay" / name).string();
   }
 
   Result<std::unique_ptr<ChamberRun>> open_chamber(const Place& place, const std::string& realm) {
@@ -149,7 +158,7 @@ class Replay {
     chamber.store = place.store;
     chamber.store_shown = place.store_shown;
     chamber.schema_dirs = place.schema_dirs;
-    chamber.data_dir = std::filesystem::path(local_path(place.store)).parent_path().string();
+    chamber.data_dir = std::filesystem::path(local_place(place)).parent_path().string();
     if (chamber.data_dir.empty()) chamber.data_dir = ".";
     ChamberRunOptions parts;
     parts.connectors = false;

@@ -28,7 +28,7 @@ Result<std::string> explicit_url(const std::string& url, Result<std::string> (*r
 
 void add_place_options(CLI::App& command, PlaceOptions& options, unsigned uses) {
   if (uses & kUsesBus) command.add_option("--bus", options.bus, "URL of the bus, such as embedded:PATH or redis://HOST:PORT (else UTP_BUS, else the chamber's)");
-  if (uses & kUsesStore) command.add_option("--store", options.store, "URL of the store, such as sqlite:PATH (else UTP_STORE, else the chamber's)");
+  if (uses & kUsesStore) command.add_option("--store", options.store, "URL of the store, such as sqlite:PATH or postgres://USER@HOST/DATABASE (else UTP_STORE, else the chamber's)");
   if (uses & kUsesSchemas) command.add_option("--schemas", options.schemas, "Folder with event schemas beside the canonical ones (repeatable)")->allow_extra_args(false);
   command.add_option("--chamber", options.chamber, "Chamber file to take them from (default ./chamber.yaml, else the demo's)");
 }

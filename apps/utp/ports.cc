@@ -24,6 +24,9 @@
 #ifdef UTP_BUS_REDIS
 #include "drivers/bus/redis/redis_bus.h"
 #endif
+#ifdef UTP_STORE_POSTGRES
+#include "drivers/store/postgres/postgres_store.h"
+#endif
 #include "drivers/store/sqlite/sqlite_store.h"
 
 namespace utp::app {
@@ -39,7 +42,7 @@ constexpr Scheme kBuses[] = {{"embedded", true, "embedded:PATH"},
                              {"redis", false, "redis://HOST:PORT"},
                              {"nats", false, "nats://HOST:PORT"},
                              {"kafka", false, "kafka://HOST:PORT"}};
-constexpr Scheme kStores[] = {{"sqlite", true, "sqlite:PATH"}};
+constexpr Scheme kStores[] = {{"sqlite", true, "sqlite:PATH"}, {"postgres", false, "postgres://USER@HOST:PORT/DATABASE"}};
 
 Result<std::string> resolve(std::string_view url, const std::string& base, std::span<const Scheme> schemes, std::string_view what) {
   const std::size_t colon = url.find(':');
@@ -118,6 +121,23 @@ const ServerBus* find_server_bus(std::string_view url) {
   return nullptr;
 }
 
+// The store on a server; null where `check_only` and the URL is good.
+bool is_postgres(std::string_view url) { return url.starts_with("postgres:") || url.starts_with("postgresql:"); }
+
+Result<std::unique_ptr<Store>> open_postgres([[maybe_unused]] std::string_view url, [[maybe_unused]] bool read_only, [[maybe_unused]] const std::string& realm,
+                                             [[maybe_unused]] bool may_be_away, [[maybe_unused]] bool check_only) {
+#ifdef UTP_STORE_POSTGRES
+  UTP_TRY(PostgresStoreOptions options, parse_postgres_url(url));
+  if (check_only) return std::unique_ptr<Store>();
+  options.read_only = read_only;
+  options.realm = realm;
+  options.may_be_away = may_be_away;
+  return open_postgres_store(options);
+#else
+  return fail(Code::kUnsupported, "this program was built without the PostgreSQL store: install libpq-dev, configure and build again");
+#endif
+}
+
 }  // namespace
 
 std::string shown_url(std::string_view url) {
@@ -132,8 +152,9 @@ std::string shown_url(std::string_view url) {
     while (!rest.empty()) {
       const std::size_t end = std::min(rest.find('&', 1), rest.size());
       const std::size_t equals = std::min(rest.find('='), end);
-      const bool secret = rest.substr(0, equals).find('.') != std::string_view::npos;
-      options += secret ? std::string(rest.substr(0, equals)) + "=***" : std::string(rest.substr(0, end));
+      const std::string_view name = rest.substr(0, equals);
+      const bool secret = name.find('.') != std::string_view::npos || name.find("password") != std::string_view::npos;
+      options += secret ? std::string(name) + "=***" : std::string(rest.substr(0, end));
       rest.remove_prefix(end);
     }
   }
@@ -168,7 +189,11 @@ Result<std::string> resolve_bus_url(std::string_view url, const std::string& bas
   }
   return resolve(url, base, kBuses, "bus");
 }
-Result<std::string> resolve_store_url(std::string_view url, const std::string& base) { return resolve(url, base, kStores, "store"); }
+Result<std::string> resolve_store_url(std::string_view url, const std::string& base) {
+  if (!is_postgres(url)) return resolve(url, base, kStores, "store");
+  UTP_TRY(const auto none, open_postgres(url, true, "", false, true));
+  return std::string(url);
+}
 
 Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock, bool create, bool keep_unread) {
   UTP_TRY(const std::string checked, resolve_bus_url(url, ""));
@@ -194,8 +219,9 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote
   return SpooledBus::create(std::move(remote), std::move(spool), std::move(spool_options));
 }
 
-Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm) {
+Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm, bool may_be_away) {
   UTP_TRY(const std::string checked, resolve_store_url(url, ""));
+  if (is_postgres(checked)) return open_postgres(checked, !create, realm, may_be_away, false);
   const std::string path = local_path(checked);
   UTP_CHECK(create ? make_parents(path) : must_exist(path, "store"));
   SqliteStoreOptions options;

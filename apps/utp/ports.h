@@ -31,7 +31,8 @@ Result<std::unique_ptr<Bus>> open_bus(const std::string& url, const Clock& clock
 // The disk spool in front of a bus on a server.
 Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote, const std::string& directory, std::uint64_t topic_bytes_max,
                                                      SpoolOptions spool_options, const Clock& clock);
-Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm = {});
+// `may_be_away`: a server that is away does not stop the opening; every call tries again.
+Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm = {}, bool may_be_away = false);
 // For people and logs: without the password.
 std::string shown_url(std::string_view url);
 // The local path behind a URL, "" where there is none.

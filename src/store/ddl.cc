@@ -49,9 +49,39 @@ bool same_name(std::string_view a, std::string_view b) {
   });
 }
 
-std::string primary_key(bool exploded) { return exploded ? "(event_time, key, row_no)" : "(event_time, key)"; }
+std::string_view sql_type(StoredKind kind, SqlDialect dialect) {
+  const bool sqlite = dialect == SqlDialect::kSqlite;
+  switch (kind) {
+    case StoredKind::kKey: return sqlite ? "BLOB" : "uuid";
+    case StoredKind::kChecksum:
+    case StoredKind::kInteger: return sqlite ? "INTEGER" : "bigint";
+    case StoredKind::kTime: return sqlite ? "INTEGER" : "timestamptz";
+    case StoredKind::kBool: return sqlite ? "INTEGER" : "boolean";
+    case StoredKind::kDecimal: return sqlite ? "REAL" : "double precision";
+    case StoredKind::kText: return sqlite ? "TEXT" : "text";
+    case StoredKind::kArray: return sqlite ? "TEXT" : "json";  // the text as it is; jsonb refuses a NUL
+    case StoredKind::kRowNumber: return sqlite ? "INTEGER" : "integer";
+  }
+  return "";
+}
+
+void append_columns(const StoredColumn& column, SqlDialect dialect, std::vector<SqlColumn>& out) {
+  out.push_back({column.name, sql_type(column.kind, dialect), column.not_null});
+  if (dialect == SqlDialect::kPostgres && column.kind == StoredKind::kTime) {
+    out.push_back({column.name + std::string(kNanosecondsSuffix), "smallint", column.not_null});
+  }
+}
+
+std::string definition(const SqlColumn& column) {
+  std::string sql = quote_identifier(column.name) + " ";
+  sql += column.type;
+  if (column.not_null) sql += " NOT NULL";
+  return sql;
+}
 
 }  // namespace
+
+std::string_view primary_key_sql(const Plan& plan) { return plan.explode() ? "(event_time, key, row_no)" : "(event_time, key)"; }
 
 std::string_view to_string(StoredKind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
 
@@ -95,42 +125,39 @@ std::string quote_identifier(std::string_view name) {
   return out += '"';
 }
 
-std::string_view sql_type(StoredKind kind, SqlDialect dialect) {
-  const bool sqlite = dialect == SqlDialect::kSqlite;
-  switch (kind) {
-    case StoredKind::kKey: return sqlite ? "BLOB" : "bytea";
-    case StoredKind::kChecksum:
-    case StoredKind::kInteger:
-    case StoredKind::kTime: return sqlite ? "INTEGER" : "bigint";
-    case StoredKind::kBool: return sqlite ? "INTEGER" : "boolean";
-    case StoredKind::kDecimal: return sqlite ? "REAL" : "double precision";
-    case StoredKind::kText: return sqlite ? "TEXT" : "text";
-    case StoredKind::kArray: return sqlite ? "TEXT" : "jsonb";
-    case StoredKind::kRowNumber: return sqlite ? "INTEGER" : "integer";
+Result<std::vector<SqlColumn>> sql_columns(const Plan& plan, SqlDialect dialect) {
+  UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
+  std::vector<SqlColumn> out;
+  for (const StoredColumn& column : columns) append_columns(column, dialect, out);
+  if (dialect == SqlDialect::kSqlite) return out;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!same_name(out[j].name, out[i].name)) continue;
+      return fail(Code::kUnsupported, plan.schema_ref() + ": the field \"" + out[i].name +
+                                          "\" has the name of the column that keeps a time's nanoseconds: name it otherwise in the schema");
+    }
   }
-  return "";
+  return out;
 }
 
 Result<std::string> create_table_sql(const Plan& plan, SqlDialect dialect) {
-  UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
+  UTP_TRY(const std::vector<SqlColumn> columns, sql_columns(plan, dialect));
   std::string sql = "CREATE TABLE " + quote_identifier(plan.table()) + " (\n";
-  for (const StoredColumn& column : columns) {
-    sql += "  " + quote_identifier(column.name) + " ";
-    sql += sql_type(column.kind, dialect);
-    if (column.not_null) sql += " NOT NULL";
-    sql += ",\n";
-  }
-  sql += "  PRIMARY KEY " + primary_key(plan.explode().has_value()) + "\n)";
+  for (const SqlColumn& column : columns) sql += "  " + definition(column) + ",\n";
+  sql += "  PRIMARY KEY " + std::string(primary_key_sql(plan)) + "\n)";
   if (dialect == SqlDialect::kSqlite) sql += " STRICT, WITHOUT ROWID";
   return sql;
 }
 
 std::string add_column_sql(std::string_view table, const StoredColumn& column, SqlDialect dialect) {
-  return "ALTER TABLE " + quote_identifier(table) + " ADD COLUMN " + quote_identifier(column.name) + " " +
-         std::string(sql_type(column.kind, dialect));
+  std::vector<SqlColumn> columns;
+  append_columns(column, dialect, columns);
+  std::string sql = "ALTER TABLE " + quote_identifier(table);
+  for (std::size_t i = 0; i < columns.size(); ++i) sql += (i == 0 ? " ADD COLUMN " : ", ADD COLUMN ") + definition(columns[i]);
+  return sql;
 }
 
-Result<std::string> insert_sql(const Plan& plan, SqlDialect dialect) {
+Result<std::string> insert_sql(const Plan& plan) {
   UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
   std::string names, marks;
   for (std::size_t i = 0; i < columns.size(); ++i) {
@@ -139,10 +166,10 @@ Result<std::string> insert_sql(const Plan& plan, SqlDialect dialect) {
       marks += ", ";
     }
     names += quote_identifier(columns[i].name);
-    marks += dialect == SqlDialect::kSqlite ? "?" + std::to_string(i + 1) : "$" + std::to_string(i + 1);
+    marks += "?" + std::to_string(i + 1);
   }
   return "INSERT INTO " + quote_identifier(plan.table()) + " (" + names + ") VALUES (" + marks + ") ON CONFLICT " +
-         primary_key(plan.explode().has_value()) + " DO NOTHING";
+         std::string(primary_key_sql(plan)) + " DO NOTHING";
 }
 
 }  // namespace utp

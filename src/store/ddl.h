@@ -2,6 +2,7 @@
 //
 // Every table has the header columns below, `row_no` when its events are exploded, then the payload's columns. Columns are
 // found by name, never by position: a table may have more of them (a newer minor version was here) than a plan.
+// In PostgreSQL a time has two columns: a timestamptz, which counts microseconds, and `<name>_ns`, the nanoseconds below one.
 #pragma once
 
 #include <cstdint>
@@ -57,13 +58,25 @@ struct StoredColumn {
 // header column.
 Result<std::vector<StoredColumn>> stored_columns(const Plan& plan);
 
+// One column of the table itself.
+struct SqlColumn {
+  std::string name;
+  std::string_view type;
+  bool not_null = false;
+};
+// What stored_columns() are in the table. kUnsupported where the dialect cannot have such names.
+Result<std::vector<SqlColumn>> sql_columns(const Plan& plan, SqlDialect dialect);
+
+inline constexpr std::string_view kNanosecondsSuffix = "_ns";
+
 std::string quote_identifier(std::string_view name);
-std::string_view sql_type(StoredKind kind, SqlDialect dialect);
 
 // One statement each, without a final semicolon.
 Result<std::string> create_table_sql(const Plan& plan, SqlDialect dialect);
 std::string add_column_sql(std::string_view table, const StoredColumn& column, SqlDialect dialect);
-// Parameters in the order of stored_columns(); does nothing when the key is there already.
-Result<std::string> insert_sql(const Plan& plan, SqlDialect dialect);
+// For SQLite. Parameters in the order of stored_columns(); does nothing when the key is there already.
+Result<std::string> insert_sql(const Plan& plan);
+// "(event_time, key)", with row_no where the events are exploded.
+std::string_view primary_key_sql(const Plan& plan);
 
 }  // namespace utp

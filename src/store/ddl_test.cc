@@ -48,13 +48,45 @@ TEST(Ddl, KeysExplodedRowsByTheirNumber) {
   EXPECT_NE(sql->find("\"tickers\" TEXT,"), std::string::npos);
 }
 
-TEST(Ddl, WritesPostgresTypesAndParameters) {
-  const auto plan = compile(schema_text("m", "1.0.0", R"("a":{"type":"number"},"b":{"type":"boolean"})"));
-  EXPECT_NE(create_table_sql(*plan, SqlDialect::kPostgres)->find("\"a\" double precision"), std::string::npos);
-  EXPECT_EQ(*insert_sql(*plan, SqlDialect::kPostgres),
-            "INSERT INTO \"m\" (\"event_time\", \"key\", \"symbol\", \"source_id\", \"schema_ref\", \"event_time_source\", "
-            "\"ingest_time\", \"sequence\", \"checksum\", \"quality\", \"a\", \"b\") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, "
-            "$10, $11, $12) ON CONFLICT (event_time, key) DO NOTHING");
+TEST(Ddl, WritesPostgresTypesWithTwoColumnsForATime) {
+  const auto plan = compile(schema_text("m", "1.0.0",
+                                        R"("a":{"type":"number"},"b":{"type":"boolean"},"at":{"type":"string","format":"utp-timestamp"},)"
+                                        R"("c":{"type":"array","maxItems":9,"items":{"type":"number"}})"));
+  const auto sql = create_table_sql(*plan, SqlDialect::kPostgres);
+  ASSERT_TRUE(sql) << sql.error().message;
+  EXPECT_EQ(*sql, R"(CREATE TABLE "m" (
+  "event_time" timestamptz NOT NULL,
+  "event_time_ns" smallint NOT NULL,
+  "key" uuid NOT NULL,
+  "symbol" text NOT NULL,
+  "source_id" text NOT NULL,
+  "schema_ref" text NOT NULL,
+  "event_time_source" text NOT NULL,
+  "ingest_time" timestamptz NOT NULL,
+  "ingest_time_ns" smallint NOT NULL,
+  "sequence" bigint NOT NULL,
+  "checksum" bigint NOT NULL,
+  "quality" text,
+  "a" double precision,
+  "b" boolean,
+  "at" timestamptz,
+  "at_ns" smallint,
+  "c" json,
+  PRIMARY KEY (event_time, key)
+))");
+  EXPECT_EQ(add_column_sql("m", {"at", StoredKind::kTime, false, std::nullopt}, SqlDialect::kPostgres),
+            "ALTER TABLE \"m\" ADD COLUMN \"at\" timestamptz, ADD COLUMN \"at_ns\" smallint");
+}
+
+TEST(Ddl, RefusesAFieldThatHidesTheNanosecondsOfATime) {
+  for (const char* fields : {R"("at":{"type":"string","format":"utp-timestamp"},"at_ns":{"type":"integer"})", R"("event_time_ns":{"type":"integer"})"}) {
+    const auto plan = compile(schema_text("m", "1.0.0", fields));
+    EXPECT_TRUE(create_table_sql(*plan, SqlDialect::kSqlite));
+    const auto sql = create_table_sql(*plan, SqlDialect::kPostgres);
+    ASSERT_FALSE(sql) << fields;
+    EXPECT_EQ(sql.error().code, Code::kUnsupported);
+    EXPECT_NE(sql.error().message.find("_ns"), std::string::npos) << sql.error().message;
+  }
 }
 
 TEST(Ddl, RefusesAFieldThatHidesAHeaderColumn) {

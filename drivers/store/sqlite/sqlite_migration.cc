@@ -1,22 +1,12 @@
 #include "drivers/store/sqlite/sqlite_migration.h"
 
-#include <algorithm>
-#include <array>
-#include <cstdio>
-#include <map>
 #include <string>
 #include <vector>
 
+#include "store/catalogue.h"
+
 namespace utp::sqlite {
 namespace {
-
-struct Known {
-  bool exists = false;
-  std::string event_type;
-  std::string schema_ref;
-  bool exploded = false;
-  std::map<std::string, std::string, std::less<>> kinds;  // by column name
-};
 
 Result<std::vector<std::vector<std::string>>> rows(Connection& connection, std::string_view sql,
                                                    std::initializer_list<std::string_view> parameters) {
@@ -33,16 +23,14 @@ Result<std::vector<std::vector<std::string>>> rows(Connection& connection, std::
   }
 }
 
-Result<Known> known_table(Connection& connection, const Plan& plan) {
-  Known known;
+Result<KnownTable> known_table(Connection& connection, const Plan& plan) {
+  KnownTable known;
   UTP_TRY(const auto owner, rows(connection, "SELECT event_type, schema_ref, exploded FROM utp_tables WHERE table_name = ?1 COLLATE NOCASE",
                                  {plan.table()}));
   if (owner.empty()) {
     UTP_TRY(const auto foreign, rows(connection, "SELECT type FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE", {plan.table()}));
     if (!foreign.empty() || plan.table().starts_with("utp_")) {
-      return fail(Code::kAlreadyExists, "store " + connection.path() + ": " + plan.schema_ref() + " wants the table \"" + plan.table() +
-                                            "\", which is there and was not made for events. Name another table in the schema "
-                                            "(x-utp.table), or another file");
+      return fail(foreign_table_error(connection.path(), plan));
     }
     return known;
   }
@@ -67,62 +55,23 @@ Status add_to_catalogue(Connection& connection, const Plan& plan, const StoredCo
   return {};
 }
 
-// "utp://quotes/2.10.0" after "utp://quotes/2.9.0".
-bool newer_ref(std::string_view a, std::string_view b) {
-  const auto version = [](std::string_view ref) {
-    std::array<int, 3> parts{};
-    const std::size_t slash = ref.rfind('/');
-    const std::string text(slash == std::string_view::npos ? ref : ref.substr(slash + 1));
-    std::sscanf(text.c_str(), "%d.%d.%d", &parts[0], &parts[1], &parts[2]);
-    return parts;
-  };
-  return version(a) > version(b);
-}
-
-Status check_known(const Connection& connection, const Known& known, const Plan& plan, const std::vector<StoredColumn>& columns) {
-  const std::string where = "store " + connection.path() + ": table \"" + plan.table() + "\": ";
-  if (known.event_type != plan.event_type()) {
-    return fail(Code::kAlreadyExists, where + "holds " + known.event_type + "; " + plan.event_type() +
-                                          " needs a table of its own: name it in the schema (x-utp.table)");
-  }
-  if (known.exploded != plan.explode().has_value()) {
-    return fail(Code::kUnsupported, where + known.schema_ref + " and " + plan.schema_ref() +
-                                        " differ in x-utp.explode: that is a new major version with a table of its own");
-  }
-  for (const StoredColumn& column : columns) {
-    const auto found = known.kinds.find(column.name);
-    if (found == known.kinds.end() || found->second == to_string(column.kind)) continue;
-    return fail(Code::kUnsupported, where + "column \"" + column.name + "\" is " + found->second + " since " + known.schema_ref +
-                                        ", " + plan.schema_ref() + " wants " + std::string(to_string(column.kind)) +
-                                        ". A field never changes its type: give it a new name, or the schema a new major version "
-                                        "with a table of its own");
-  }
-  return {};
-}
-
 }  // namespace
 
 Status migrate(Connection& connection, const Plan& plan) {
   UTP_TRY(const std::vector<StoredColumn> columns, stored_columns(plan));
-  const auto missing = [&](const Known& known) {
-    return std::any_of(columns.begin(), columns.end(), [&](const auto& column) { return !known.kinds.contains(column.name); });
-  };
   {
     // Nearly always nothing is to do: look without taking the write lock.
-    UTP_TRY(const Known known, known_table(connection, plan));
+    UTP_TRY(const KnownTable known, known_table(connection, plan));
     if (known.exists) {
-      UTP_CHECK(check_known(connection, known, plan, columns));
-      if (!missing(known) && !newer_ref(plan.schema_ref(), known.schema_ref)) return {};
+      UTP_CHECK(check_known(connection.path(), known, plan, columns));
+      if (!needs_migration(known, plan, columns)) return {};
     }
   }
-  if (connection.options().read_only) {
-    return fail(Code::kPermission, "store " + connection.path() + ": was opened for reading only, and table \"" + plan.table() +
-                                       "\" lacks columns of " + plan.schema_ref());
-  }
+  if (connection.options().read_only) return fail(read_only_migration_error(connection.path(), plan));
   UTP_TRY(Transaction transaction, Transaction::begin(connection));
-  UTP_TRY(const Known known, known_table(connection, plan));
+  UTP_TRY(const KnownTable known, known_table(connection, plan));
   if (known.exists) {
-    UTP_CHECK(check_known(connection, known, plan, columns));
+    UTP_CHECK(check_known(connection.path(), known, plan, columns));
   } else {
     UTP_TRY(const std::string sql, create_table_sql(plan, SqlDialect::kSqlite));
     UTP_CHECK(connection.execute(sql));

@@ -4,25 +4,10 @@
 #include <bit>
 
 #include "core/json_writer.h"
-#include "store/ddl.h"
+#include "store/catalogue.h"
 
 namespace utp::sqlite {
 namespace {
-
-ColumnType column_type(StoredKind kind) {
-  switch (kind) {
-    case StoredKind::kBool: return ColumnType::kBool;
-    case StoredKind::kInteger:
-    case StoredKind::kRowNumber: return ColumnType::kInteger;
-    case StoredKind::kDecimal: return ColumnType::kDecimal;
-    case StoredKind::kTime: return ColumnType::kTime;
-    case StoredKind::kArray: return ColumnType::kArray;
-    case StoredKind::kKey:
-    case StoredKind::kChecksum:
-    case StoredKind::kText: return ColumnType::kText;
-  }
-  return ColumnType::kText;
-}
 
 class SqliteCursor final : public Cursor {
  public:
@@ -99,11 +84,10 @@ Result<Table> find_table(Connection& connection, const std::string& event_type) 
   bind_text(owner.get(), 1, event_type);
   int code = sqlite3_step(owner.get());
   if (code == SQLITE_DONE) {
-    std::string known;
+    std::vector<std::string> known;
     UTP_TRY(const auto stats, table_stats(connection));
-    for (const TableStats& entry : stats) known += (known.empty() ? "" : ", ") + entry.event_type;
-    return fail(Code::kNotFound, "store " + connection.path() + ": no event type \"" + event_type + "\" here; there is " +
-                                     (known.empty() ? "nothing yet" : known));
+    for (const TableStats& entry : stats) known.push_back(entry.event_type);
+    return fail(no_event_type_error(connection.path(), event_type, known));
   }
   if (code != SQLITE_ROW) return fail(connection.error(code, "query"));
   table.name = column_text(owner.get(), 0);

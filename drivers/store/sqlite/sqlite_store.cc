@@ -6,10 +6,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "drivers/store/sqlite/sqlite_care.h"
 #include "drivers/store/sqlite/sqlite_connection.h"
 #include "drivers/store/sqlite/sqlite_migration.h"
 #include "drivers/store/sqlite/sqlite_query.h"
 #include "drivers/store/sqlite/sqlite_table.h"
+#include "store/catalogue.h"
 
 namespace utp {
 namespace sqlite {
@@ -54,6 +56,11 @@ class SqliteStore final : public Store {
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override { return run_query(*connection_, query); }
   Result<std::vector<TableStats>> stats() override { return table_stats(*connection_); }
+  Result<StoreStatus> status() override { return store_status(*connection_); }
+  Status set_policy(const std::string& /*event_type*/, const TablePolicy& /*policy*/) override {
+    return fail(Code::kUnsupported, connection_->path() + ": a SQLite store has no parts, compression or retention; use a store on PostgreSQL");
+  }
+  Result<std::vector<Finding>> verify() override { return sqlite::verify(*connection_); }
 
  private:
   struct Item {
@@ -121,19 +128,12 @@ void SqliteStore::plan_batch(std::span<const Event* const> events, WriteResult& 
     const Event& event = *events[i];
     if (i + kPrefetchEvents < events.size()) prefetch(*events[i + kPrefetchEvents]);
     if (event.envelope.realm != realm_) {
-      result.errors.push_back({i, {Code::kInvalidArgument,
-                                   "store " + connection_->path() + ": holds realm \"" + realm_ + "\", the event is of realm \"" +
-                                       std::string(event.envelope.realm) + "\". One realm per store: give it a store of its own",
-                                   false}});
+      result.errors.push_back({i, realm_of_event_error(connection_->path(), realm_, event.envelope.realm)});
       continue;
     }
     if (table == nullptr || &table->plan() != &event.row.plan()) table = find_table(event);
     if (table == nullptr) {
-      result.errors.push_back({i, {Code::kNotFound,
-                                   "store " + connection_->path() + ": no table was prepared for " +
-                                       (event.row.has_plan() ? event.row.plan().schema_ref() : std::string(event.envelope.schema_ref)) +
-                                       ". Start with its schema among the schema directories",
-                                   false}});
+      result.errors.push_back({i, not_prepared_error(connection_->path(), event)});
       continue;
     }
     const Item item{event.envelope.event_time.ns, event.key(), table, static_cast<std::uint32_t>(i)};
@@ -177,9 +177,7 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
 Result<WriteResult> SqliteStore::write(std::span<const Event* const> events) {
   WriteResult result;
   if (events.empty()) return result;
-  if (connection_->options().read_only) {
-    return fail(Code::kPermission, "store " + connection_->path() + ": was opened for reading only");
-  }
+  if (connection_->options().read_only) return fail(read_only_error(connection_->path()));
   UTP_TRY(Transaction transaction, Transaction::begin(*connection_));
   if (!realm_stored_) UTP_CHECK(load_realm(events.front()->envelope.realm));
   plan_batch(events, result);
@@ -202,8 +200,7 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteStoreOptions& optio
   if (!options.realm.empty()) {
     UTP_TRY(const std::string stored, sqlite::stored_realm(*connection));
     if (!stored.empty() && stored != options.realm) {
-      return fail(Code::kInvalidArgument, "store " + options.path + ": holds realm \"" + stored + "\", the events to come are of realm \"" +
-                                              options.realm + "\". One realm per store: name another store, or the realm that it holds");
+      return fail(realm_of_store_error(options.path, stored, options.realm));
     }
   }
   return std::unique_ptr<Store>(new sqlite::SqliteStore(std::move(connection)));

@@ -26,7 +26,7 @@ Result<std::unique_ptr<TableWriter>> TableWriter::create(Connection& connection,
 }
 
 Status TableWriter::prepare() {
-  UTP_TRY(const std::string sql, insert_sql(*plan_, SqlDialect::kSqlite));
+  UTP_TRY(const std::string sql, insert_sql(*plan_));
   UTP_TRY(insert_, connection_.prepare(sql));
   UTP_TRY(counter_, connection_.prepare("UPDATE utp_tables SET row_count = row_count + ?2 WHERE event_type = ?1"));
   first_payload_ = kHeaderColumnCount + 1 + (plan_->explode() ? 1 : 0);

@@ -1,0 +1,270 @@
+#include "drivers/store/postgres/postgres_connection.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+namespace utp::postgres {
+namespace {
+
+constexpr Oid kInt8 = 20, kText = 25, kTextArray = 1009, kTimestamptz = 1184;
+constexpr int kServerVersionMin = 150000;
+
+std::string big_endian(std::int64_t number) {
+  const std::uint64_t swapped = __builtin_bswap64(static_cast<std::uint64_t>(number));
+  return {reinterpret_cast<const char*>(&swapped), sizeof swapped};
+}
+
+std::string first_line(std::string_view message) {
+  message = message.substr(0, message.find_last_not_of(" \n") + 1);
+  std::string out(message);
+  std::replace(out.begin(), out.end(), '\n', ' ');
+  return out;
+}
+
+// Of a failed connection the library has only its text, in which "<severity>:  <SQLSTATE>: <message>" is the server's answer.
+std::string connect_state(std::string_view message) {
+  for (std::size_t at = message.find(":  "); at != std::string_view::npos; at = message.find(":  ", at + 1)) {
+    const std::string_view state = message.substr(at + 3, 5);
+    if (state.size() == 5 && message.substr(at + 8, 2) == ": " &&
+        state.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == std::string_view::npos) {
+      return std::string(state);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::int64_t Rows::integer(int row, int column) const {
+  const std::string_view b = bytes(row, column);
+  std::uint64_t value = !b.empty() && (b[0] & 0x80) != 0 ? ~std::uint64_t{0} : 0;
+  for (const char c : b) value = value << 8 | static_cast<unsigned char>(c);
+  return static_cast<std::int64_t>(value);
+}
+
+Parameter text_parameter(std::string_view text) { return {kText, std::string(text), 1}; }
+Parameter integer_parameter(std::int64_t number) { return {kInt8, big_endian(number), 1}; }
+Parameter time_parameter(std::int64_t us) { return {kTimestamptz, big_endian(us - kEpochShiftUs), 1}; }
+Parameter text_list_parameter(const std::vector<std::string>& texts) {
+  std::string out = "{";
+  for (const std::string& text : texts) {
+    if (out.size() > 1) out += ',';
+    out += '"';
+    for (const char c : text) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    out += '"';
+  }
+  return {kTextArray, out + "}", 0};
+}
+
+Result<std::unique_ptr<Connection>> Connection::open(const PostgresStoreOptions& options, Use use) {
+  std::unique_ptr<Connection> connection(new Connection(options));
+  UTP_CHECK(connection->connect(use));
+  return connection;
+}
+
+Status Connection::connect(Use use) {
+  constexpr std::string_view kDoing = "connect";
+  const auto number = [](std::int64_t n) { return std::to_string(n); };
+  // What stands before the URL gives way to it, what stands behind it does not.
+  const std::pair<const char*, std::string> settings[] = {
+      {"password", options_.password},
+      {"fallback_application_name", "utp"},
+      {"keepalives_idle", number(options_.keepalive_idle_s)},
+      {"keepalives_interval", number(options_.keepalive_interval_s)},
+      {"keepalives_count", number(options_.keepalive_probes)},
+      {"tcp_user_timeout", number(options_.tcp_user_timeout_ms)},
+      {"target_session_attrs", use == Use::kRead ? "any" : "read-write"},
+      {"dbname", options_.url},
+      {"client_encoding", "UTF8"},
+  };
+  std::vector<const char*> names, values;
+  for (const auto& [name, value] : settings) {
+    if (value.empty()) continue;
+    names.push_back(name);
+    values.push_back(value.c_str());
+  }
+  names.push_back(nullptr);
+  values.push_back(nullptr);
+  silence_ms_ = options_.connect_timeout_ms;
+  handle_.reset(PQconnectStartParams(names.data(), values.data(), 1));
+  if (!handle_) return fail(Code::kIo, "store " + place() + ": connect: out of memory", true);
+  PQsetNoticeProcessor(handle_.get(), [](void*, const char*) {}, nullptr);  // it would write to standard error
+  PQsetErrorVerbosity(handle_.get(), PQERRORS_VERBOSE);  // the only way to the SQLSTATE of a refusal
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.connect_timeout_ms);
+  PostgresPollingStatusType state = PQstatus(handle_.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+  while (state != PGRES_POLLING_OK) {
+    if (state == PGRES_POLLING_FAILED) {
+      const std::string said = PQerrorMessage(handle_.get());
+      last_state_ = connect_state(said);
+      const std::string message = first_line(said.substr(0, said.find("\nLOCATION")));
+      if (!last_state_.empty()) return fail(error_of_state(last_state_, place(), kDoing, message, options_));
+      const bool password = PQconnectionNeedsPassword(handle_.get()) != 0;
+      return fail(password ? Code::kPermission : Code::kUnavailable,
+                  "store " + place() + ": connect: " + message +
+                      (password ? ". Give the password in the URL, in UTP_POSTGRES_PASSWORD or in the password file"
+                                : ". Check that the server runs and can be reached, and the URL's host, port and sslmode"),
+                  !password);
+    }
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    UTP_CHECK(wait(state == PGRES_POLLING_READING ? POLLIN : POLLOUT, std::max<std::int64_t>(left, 0), kDoing));
+    state = PQconnectPoll(handle_.get());
+  }
+  PQsetErrorVerbosity(handle_.get(), PQERRORS_DEFAULT);
+  if (PQserverVersion(handle_.get()) < kServerVersionMin) {
+    return fail(Code::kUnsupported, "store " + place() + ": PostgreSQL 15 or later is needed, the server is " +
+                                        std::to_string(PQserverVersion(handle_.get()) / 10000));
+  }
+  PQsetnonblocking(handle_.get(), 1);
+  const std::int64_t limit_ms = use == Use::kWrite ? options_.statement_timeout_ms : options_.query_timeout_ms;
+  UTP_TRY(const Rows set, run("SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $2, false)", kDoing,
+                              {text_parameter(number(limit_ms)),
+                               text_parameter(number(use == Use::kWrite ? options_.idle_in_transaction_timeout_ms : 0))}));
+  silence_ms_ = limit_ms + options_.answer_timeout_ms;
+  return {};
+}
+
+Error Connection::lost(std::string_view doing) {
+  last_state_.clear();
+  const std::string said = handle_ ? first_line(PQerrorMessage(handle_.get())) : "the connection is closed";
+  handle_.reset();
+  return {Code::kUnavailable,
+          "store " + place() + ": " + std::string(doing) + ": the connection was lost: " + said +
+              ". The next call connects again; what was not acknowledged is to be repeated",
+          true};
+}
+
+Error Connection::failure(const PGresult* result, std::string_view doing) {
+  const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  if (state == nullptr) return lost(doing);
+  last_state_ = state;
+  // Not the detail: it may show values of rows.
+  const char* primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  const char* column = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+  std::string message = primary != nullptr ? primary : "no message";
+  if (column != nullptr && message.find(column) == std::string::npos) message += ", column \"" + std::string(column) + "\"";
+  return error_of_state(last_state_, place(), doing, message, options_);
+}
+
+// Until the socket is ready. Each wait has its own limit: a server that goes on sending or taking is alive.
+Status Connection::wait(short events, std::int64_t timeout_ms, std::string_view doing) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    pollfd entry{PQsocket(handle_.get()), events, 0};
+    const int ready = entry.fd < 0 ? -1 : ::poll(&entry, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000)));
+    if (ready > 0) return {};
+    if (ready < 0 && entry.fd >= 0 && errno == EINTR) continue;
+    if (ready < 0) return fail(lost(doing));
+    handle_.reset();
+    last_state_.clear();
+    return fail(Code::kUnavailable,
+                "store " + place() + ": " + std::string(doing) + ": the server said nothing for " + std::to_string(silence_ms_) +
+                    " ms. It hangs or its machine is gone; the next call connects again",
+                true);
+  }
+}
+
+Status Connection::flush(std::string_view doing) {
+  for (;;) {
+    const int left = PQflush(handle_.get());
+    if (left == 0) return {};
+    if (left < 0) return fail(lost(doing));
+    UTP_CHECK(wait(POLLIN | POLLOUT, silence_ms_, doing));
+    // A server that has something to say may not take more before it was heard.
+    if (PQconsumeInput(handle_.get()) == 0) return fail(lost(doing));
+  }
+}
+
+Result<Rows> Connection::take_result(std::string_view doing) {
+  while (PQisBusy(handle_.get()) != 0) {
+    UTP_CHECK(wait(POLLIN, silence_ms_, doing));
+    if (PQconsumeInput(handle_.get()) == 0) return fail(lost(doing));
+  }
+  return Rows(PQgetResult(handle_.get()));
+}
+
+Result<Rows> Connection::take_all(std::string_view doing) {
+  Rows last;
+  std::optional<Error> error;
+  for (;;) {
+    UTP_TRY(Rows rows, take_result(doing));
+    if (rows.get() == nullptr) break;
+    const ExecStatusType status = PQresultStatus(rows.get());
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && !error) {
+      error = failure(rows.get(), doing);
+      if (!handle_) break;
+    }
+    last = std::move(rows);
+  }
+  if (error) return fail(std::move(*error));
+  return last;
+}
+
+Result<Rows> Connection::run(const std::string& sql, std::string_view doing, std::span<const Parameter> parameters) {
+  if (broken()) return fail(lost(doing));
+  std::vector<Oid> types;
+  std::vector<const char*> values;
+  std::vector<int> lengths, formats;
+  for (const Parameter& p : parameters) {
+    types.push_back(p.type);
+    values.push_back(p.bytes.c_str());
+    lengths.push_back(static_cast<int>(p.bytes.size()));
+    formats.push_back(p.format);
+  }
+  if (PQsendQueryParams(handle_.get(), sql.c_str(), static_cast<int>(parameters.size()), types.data(), values.data(), lengths.data(),
+                        formats.data(), 1) == 0) {
+    return fail(lost(doing));
+  }
+  UTP_CHECK(flush(doing));
+  return take_all(doing);
+}
+
+Status Connection::begin(std::string_view doing) {
+  UTP_TRY(const Rows done, run("BEGIN ISOLATION LEVEL READ COMMITTED", doing));
+  return {};
+}
+
+Status Connection::commit(std::string_view doing) {
+  UTP_TRY(const Rows done, run("COMMIT", doing));
+  if (std::strcmp(PQcmdStatus(done.get()), "COMMIT") == 0) return {};
+  last_state_.clear();
+  return fail(Code::kUnavailable, "store " + place() + ": " + std::string(doing) + ": the server rolled the transaction back; it is tried again", true);
+}
+
+void Connection::roll_back() {
+  if (broken() || PQtransactionStatus(handle_.get()) == PQTRANS_IDLE) return;
+  const std::string state = last_state_;
+  if (!run("ROLLBACK", "roll back")) handle_.reset();
+  last_state_ = state;
+}
+
+Status Connection::begin_copy(const std::string& sql, std::string_view doing) {
+  if (broken() || PQsendQueryParams(handle_.get(), sql.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 1) == 0) return fail(lost(doing));
+  UTP_CHECK(flush(doing));
+  UTP_TRY(const Rows answer, take_result(doing));
+  if (PQresultStatus(answer.get()) == PGRES_COPY_IN) return {};
+  Error error = failure(answer.get(), doing);
+  if (handle_) (void)take_all(doing);
+  return fail(std::move(error));
+}
+
+Status Connection::copy(std::span<const char> bytes, std::string_view doing) {
+  if (PQputCopyData(handle_.get(), bytes.data(), static_cast<int>(bytes.size())) != 1) return fail(lost(doing));
+  return flush(doing);
+}
+
+Status Connection::end_copy(std::string_view doing) {
+  if (PQputCopyEnd(handle_.get(), nullptr) != 1) return fail(lost(doing));
+  UTP_CHECK(flush(doing));
+  UTP_TRY(const Rows done, take_all(doing));
+  return {};
+}
+
+}  // namespace utp::postgres

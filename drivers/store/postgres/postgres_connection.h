@@ -1,0 +1,119 @@
+// One connection, with a time limit on every wait, and the translation of failures. Internal to this driver.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <libpq-fe.h>
+
+#include "core/result.h"
+#include "core/timestamp.h"
+#include "drivers/store/postgres/postgres_store.h"
+
+namespace utp::postgres {
+
+struct ClearResult {
+  void operator()(PGresult* result) const { PQclear(result); }
+};
+struct FinishConnection {
+  void operator()(PGconn* connection) const { PQfinish(connection); }
+};
+
+// The rows of a statement, in the wire's binary form.
+class Rows {
+ public:
+  explicit Rows(PGresult* result = nullptr) : result_(result) {}
+  int count() const { return PQntuples(result_.get()); }
+  bool null(int row, int column) const { return PQgetisnull(result_.get(), row, column) != 0; }
+  std::string_view bytes(int row, int column) const {
+    return {PQgetvalue(result_.get(), row, column), static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
+  }
+  std::string text(int row, int column) const { return std::string(bytes(row, column)); }
+  std::int64_t integer(int row, int column) const;  // of 1, 2, 4 or 8 bytes
+  PGresult* get() const { return result_.get(); }
+
+ private:
+  std::unique_ptr<PGresult, ClearResult> result_;
+};
+
+// A statement's parameter with its type; owns its bytes.
+struct Parameter {
+  Oid type;
+  std::string bytes;
+  int format;  // 1 = binary
+};
+Parameter text_parameter(std::string_view text);
+Parameter integer_parameter(std::int64_t number);
+Parameter time_parameter(std::int64_t microseconds_since_1970);
+Parameter text_list_parameter(const std::vector<std::string>& texts);
+
+// timestamptz counts from 2000-01-01.
+inline constexpr std::int64_t kEpochShiftUs = 946'684'800'000'000;
+// Floor division, so that times before 1970 have a remainder from 0 to 999 too.
+constexpr std::int64_t whole_microseconds(std::int64_t ns) { return ns / 1000 - (ns % 1000 < 0 ? 1 : 0); }
+constexpr std::int16_t below_microsecond(std::int64_t ns) { return static_cast<std::int16_t>(ns % 1000 + (ns % 1000 < 0 ? 1000 : 0)); }
+// The two together again. Unsigned: the microseconds of the earliest time are before the first nanosecond that there is.
+constexpr std::int64_t nanoseconds(std::int64_t us, std::int64_t below) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(us) * 1000 + static_cast<std::uint64_t>(below));
+}
+
+// kCare: writes, with a reader's time limits.
+enum class Use : std::uint8_t { kWrite, kRead, kCare };
+
+// Not thread-safe. After a failure with broken() nothing more can be done with it.
+class Connection {
+ public:
+  static Result<std::unique_ptr<Connection>> open(const PostgresStoreOptions& options, Use use);
+  ~Connection() = default;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // One statement. `doing` is for errors: "write into quotes".
+  Result<Rows> run(const std::string& sql, std::string_view doing, std::span<const Parameter> parameters = {});
+  Result<Rows> run(const std::string& sql, std::string_view doing, std::initializer_list<Parameter> parameters) {
+    return run(sql, doing, std::span<const Parameter>(parameters.begin(), parameters.size()));
+  }
+  Status begin(std::string_view doing);
+  Status commit(std::string_view doing);  // fails, retryable, when the server rolled back instead
+  void roll_back();                       // after a failure; the connection is broken() when that fails too
+
+  // COPY ... FROM STDIN: begin_copy, any number of copy, end_copy.
+  Status begin_copy(const std::string& sql, std::string_view doing);
+  Status copy(std::span<const char> bytes, std::string_view doing);
+  Status end_copy(std::string_view doing);
+
+  bool broken() const { return !handle_ || PQstatus(handle_.get()) != CONNECTION_OK; }
+  // SQLSTATE of the last failure; "" when the server said none (the connection was lost, or hung).
+  const std::string& last_state() const { return last_state_; }
+  const std::string& place() const { return options_.place; }
+
+ private:
+  explicit Connection(const PostgresStoreOptions& options) : options_(options) {}
+  Status connect(Use use);
+  Status wait(short events, std::int64_t timeout_ms, std::string_view doing);
+  Status flush(std::string_view doing);
+  Result<Rows> take_result(std::string_view doing);  // null at the end
+  Result<Rows> take_all(std::string_view doing);     // the last one; or the first failure
+  Error lost(std::string_view doing);
+  Error failure(const PGresult* result, std::string_view doing);
+
+  const PostgresStoreOptions options_;
+  std::int64_t silence_ms_ = 0;  // how long the server may say nothing
+  std::unique_ptr<PGconn, FinishConnection> handle_;
+  std::string last_state_;
+};
+
+// What a failure with this SQLSTATE means for a caller. `message`: the server's; `place`: the connection's.
+Error error_of_state(std::string_view state, std::string_view place, std::string_view doing, std::string_view message,
+                     const PostgresStoreOptions& options);
+bool is_row_error(std::string_view state);      // one row's fault, not the database's
+inline bool is_duplicate(std::string_view state) { return state == "23505"; }
+inline bool is_check(std::string_view state) { return state == "23514"; }  // of a constraint, or no partition is there for the row
+inline bool is_conflict(std::string_view state) { return state == "40P01" || state == "40001"; }
+
+}  // namespace utp::postgres

@@ -1,0 +1,406 @@
+#include "drivers/store/postgres/postgres_store.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "core/log.h"
+#include "drivers/store/postgres/postgres_aggregates.h"
+#include "drivers/store/postgres/postgres_care.h"
+#include "drivers/store/postgres/postgres_connection.h"
+#include "drivers/store/postgres/postgres_migration.h"
+#include "drivers/store/postgres/postgres_partitions.h"
+#include "drivers/store/postgres/postgres_query.h"
+#include "drivers/store/postgres/postgres_table.h"
+#include "store/catalogue.h"
+
+namespace utp {
+namespace postgres {
+namespace {
+
+// A COPY that ends at a duplicate leaves dead rows, so duplicates, which come in runs (a redelivery, a replay), are met by
+// staging until this many batches in a row had none.
+constexpr int kCleanBatches = 20;
+constexpr int kConflictRetriesMax = 5;           // of a batch, after deadlocks with other writers
+constexpr std::size_t kSendBytes = 64u << 10;    // the server works on one portion while the next is written
+constexpr std::string_view kWrite = "write";
+constexpr std::int64_t kTouchedGapUs = 3'600'000'000;  // times of a batch that lie so far apart are aggregated apart
+
+struct HashOfKey {
+  std::size_t operator()(const Hash128& key) const { return key.low; }
+};
+
+class PostgresStore final : public Store {
+ public:
+  explicit PostgresStore(const PostgresStoreOptions& options) : options_(options) {}
+
+  // Does nothing while there is a connection.
+  Status connect();
+  Status prepare(const std::shared_ptr<const Plan>& plan) override;
+  Result<WriteResult> write(std::span<const Event* const> events) override;
+  Result<std::unique_ptr<Cursor>> query(const Query& query) override {
+    UTP_TRY(auto connection, Connection::open(options_, Use::kRead));
+    return run_query(std::move(connection), query, options_.fetch_rows);
+  }
+  Result<std::vector<TableStats>> stats() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return table_stats(*connection);
+  }
+  Result<Maintained> maintain() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
+    return postgres::maintain(*connection);
+  }
+  Result<StoreStatus> status() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return store_status(*connection);
+  }
+  Status set_policy(const std::string& event_type, const TablePolicy& policy) override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
+    return postgres::set_policy(*connection, event_type, policy);
+  }
+  Result<std::vector<Finding>> verify() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return postgres::verify(*connection);
+  }
+
+ private:
+  struct Table {
+    std::unique_ptr<TableWriter> writer;
+    std::string copy_sql;
+    std::string stage, stage_copy_sql;  // "" = not made on this connection
+    std::optional<Partitions> partitions;  // none where the server makes them
+    bool aggregated = false;
+    int rank = 0;
+  };
+  struct Item {
+    Table* table;
+    std::int64_t event_time_us;
+    Hash128 key;
+    std::uint32_t index;
+  };
+  using Items = std::span<const Item>;
+
+  Table* find_table(const Event& event);
+  void plan_batch(std::span<const Event* const> events, WriteResult& result);
+  Status write_once(std::span<const Event* const> events, WriteResult& result);
+  Status transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
+  Status make_partitions();
+  bool forget_partitions();  // false: there are none
+  Status touch_aggregates(Items items);
+  Status fix_realm();
+  Result<std::size_t> copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result);
+  Status make_stage(Table& table);
+  Status stage(std::span<const Event* const> events, Items items, WriteResult& result);
+  Status stage_by_halves(std::span<const Event* const> events, Items items, WriteResult& result);
+  std::string doing(const Table& table) const { return "write into " + table.writer->plan().table(); }
+
+  const PostgresStoreOptions options_;
+  std::unique_ptr<Connection> connection_;
+  bool opened_ = false;  // the catalogue is there and fits
+  std::map<std::pair<std::string, std::string>, Table> tables_;  // by table and schema: the order in which every writer takes them
+  std::unordered_map<const Plan*, Table*> by_plan_;
+  std::string realm_;
+  bool realm_stored_ = false;
+  int staged_batches_ = kCleanBatches;  // so many more clean ones before COPY goes straight into the table
+  int stages_ = 0;                      // made on this connection
+  std::vector<Item> order_;             // of the batch in hand
+  CopyBuffer buffer_;
+};
+
+Status PostgresStore::connect() {
+  if (connection_ && !connection_->broken()) return {};
+  connection_.reset();
+  for (auto& [name, table] : tables_) table.stage.clear();
+  stages_ = 0;
+  staged_batches_ = kCleanBatches;
+  UTP_TRY(auto connection, Connection::open(options_, options_.read_only ? Use::kRead : Use::kWrite));
+  if (!opened_) {
+    UTP_CHECK(open_catalogue(*connection, options_.read_only));
+    if (!options_.realm.empty()) {
+      UTP_TRY(const std::string stored, stored_realm(*connection));
+      if (!stored.empty() && stored != options_.realm) return fail(realm_of_store_error(options_.place, stored, options_.realm));
+    }
+    opened_ = true;
+  }
+  connection_ = std::move(connection);
+  return {};
+}
+
+Status PostgresStore::prepare(const std::shared_ptr<const Plan>& plan) {
+  if (by_plan_.contains(plan.get())) return {};
+  UTP_TRY(auto writer, TableWriter::create(plan));
+  UTP_CHECK(connect());
+  UTP_CHECK(migrate(*connection_, *plan, options_.read_only));
+  if (options_.read_only) return {};
+  UTP_TRY(const bool is_partitioned, has_partitions(*connection_, *plan));
+  Table& table = tables_[{plan->table(), plan->schema_ref()}];
+  if (!table.writer) {
+    table.copy_sql = writer->copy_sql(quote_identifier(plan->table()));
+    table.writer = std::move(writer);
+    table.aggregated = has_aggregates(*plan);
+    if (is_partitioned) table.partitions.emplace();
+  }
+  by_plan_[&table.writer->plan()] = &table;
+  int rank = 0;
+  for (auto& [name, each] : tables_) each.rank = rank++;
+  return {};
+}
+
+PostgresStore::Table* PostgresStore::find_table(const Event& event) {
+  if (!event.row.has_plan()) return nullptr;
+  const Plan& plan = event.row.plan();
+  if (const auto found = by_plan_.find(&plan); found != by_plan_.end()) return found->second;
+  // Another instance of the same schema: a published schema never changes, so its columns are the same.
+  const auto same = tables_.find({plan.table(), plan.schema_ref()});
+  if (same == tables_.end() || same->second.writer->plan().columns().size() != event.row.values().size()) return nullptr;
+  return &same->second;
+}
+
+// Which event goes where, in key order: writers that have the same keys then wait for each other instead of blocking each other
+// for good. What cannot go anywhere becomes an error, what is there twice a duplicate.
+void PostgresStore::plan_batch(std::span<const Event* const> events, WriteResult& result) {
+  order_.clear();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const Event& event = *events[i];
+    if (event.envelope.realm != realm_) {
+      result.errors.push_back({i, realm_of_event_error(options_.place, realm_, event.envelope.realm)});
+    } else if (Table* table = find_table(event); table == nullptr) {
+      result.errors.push_back({i, not_prepared_error(options_.place, event)});
+    } else {
+      order_.push_back({table, whole_microseconds(event.envelope.event_time.ns), event.key(), static_cast<std::uint32_t>(i)});
+    }
+  }
+  std::stable_sort(order_.begin(), order_.end(), [](const Item& a, const Item& b) {
+    if (a.table != b.table) return a.table->rank < b.table->rank;
+    return a.event_time_us != b.event_time_us ? a.event_time_us < b.event_time_us : a.key < b.key;
+  });
+  const auto same = [](const Item& a, const Item& b) { return a.table == b.table && a.event_time_us == b.event_time_us && a.key == b.key; };
+  std::size_t kept = 0;
+  for (const Item& item : order_) {
+    if (kept > 0 && same(order_[kept - 1], item)) {
+      result.duplicate_indexes.push_back(item.index);
+    } else {
+      order_[kept++] = item;
+    }
+  }
+  order_.resize(kept);
+}
+
+// The rows of the items; nothing but their number when all could be written.
+Result<std::size_t> PostgresStore::copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result) {
+  const std::string what = doing(*items[0].table);
+  UTP_CHECK(connection_->begin_copy(sql, what));
+  buffer_.cut(0);
+  append_copy_head(buffer_);
+  std::size_t rows = 0;
+  for (const Item& item : items) {
+    auto appended = item.table->writer->append(*events[item.index], item.key, buffer_);
+    if (!appended) {
+      result.errors.push_back({item.index, std::move(appended.error())});
+      continue;
+    }
+    rows += *appended;
+    if (buffer_.size() < kSendBytes) continue;
+    UTP_CHECK(connection_->copy(buffer_.bytes(), what));
+    buffer_.cut(0);
+  }
+  append_copy_end(buffer_);
+  UTP_CHECK(connection_->copy(buffer_.bytes(), what));
+  UTP_CHECK(connection_->end_copy(what));
+  return rows;
+}
+
+Status PostgresStore::make_stage(Table& table) {
+  if (!table.stage.empty()) return {};
+  const std::string name = "pg_temp.utp_stage_" + std::to_string(stages_);
+  UTP_TRY(const Rows made, connection_->run("CREATE TEMPORARY TABLE utp_stage_" + std::to_string(stages_) + " ON COMMIT DELETE ROWS AS SELECT " +
+                                                table.writer->column_list() + " FROM " + quote_identifier(table.writer->plan().table()) + " WITH NO DATA",
+                                            "make the staging table of " + table.writer->plan().table()));
+  ++stages_;
+  table.stage = name;
+  table.stage_copy_sql = table.writer->copy_sql(name);
+  return {};
+}
+
+// Through the staging table: what is in the table already is left out, and told from what was inserted by the keys that come back.
+Status PostgresStore::stage(std::span<const Event* const> events, Items items, WriteResult& result) {
+  Table& table = *items[0].table;
+  const std::string& columns = table.writer->column_list();
+  WriteResult here;
+  UTP_TRY(const std::size_t rows, copy(table.stage_copy_sql, events, items, here));
+  const bool exploded = table.writer->plan().explode().has_value();
+  UTP_TRY(const Rows inserted, connection_->run("INSERT INTO " + quote_identifier(table.writer->plan().table()) + " (" + columns + ") SELECT " + columns +
+                                                    " FROM " + table.stage + " ORDER BY event_time, key" + (exploded ? ", row_no" : "") +
+                                                    " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) + " DO NOTHING RETURNING key",
+                                                doing(table)));
+  if (static_cast<std::size_t>(inserted.count()) == rows) {
+    result.inserted += items.size() - here.errors.size();
+  } else {
+    std::unordered_set<Hash128, HashOfKey> keys;
+    for (int i = 0; i < inserted.count(); ++i) keys.insert(read_key(inserted.bytes(i, 0)));
+    std::size_t error = 0;
+    for (const Item& item : items) {
+      if (error < here.errors.size() && here.errors[error].index == item.index) {
+        ++error;
+      } else if (keys.contains(item.key)) {
+        ++result.inserted;
+      } else {
+        result.duplicate_indexes.push_back(item.index);
+      }
+    }
+  }
+  result.errors.insert(result.errors.end(), std::make_move_iterator(here.errors.begin()), std::make_move_iterator(here.errors.end()));
+  return {};
+}
+
+// Somewhere among the items is a row that the server refuses (a constraint or trigger that somebody added): halves find it.
+Status PostgresStore::stage_by_halves(std::span<const Event* const> events, Items items, WriteResult& result) {
+  const std::string what = doing(*items[0].table);
+  UTP_TRY(const Rows emptied, connection_->run("TRUNCATE " + items[0].table->stage, what));
+  UTP_TRY(const Rows saved, connection_->run("SAVEPOINT utp_rows", what));
+  auto status = stage(events, items, result);
+  if (status) {
+    UTP_TRY(const Rows released, connection_->run("RELEASE SAVEPOINT utp_rows", what));
+    return {};
+  }
+  if (!is_row_error(connection_->last_state())) return status;
+  UTP_TRY(const Rows undone, connection_->run("ROLLBACK TO SAVEPOINT utp_rows", what));
+  UTP_TRY(const Rows released, connection_->run("RELEASE SAVEPOINT utp_rows", what));
+  if (items.size() == 1) {
+    result.errors.push_back({items[0].index, std::move(status.error())});
+    return {};
+  }
+  UTP_CHECK(stage_by_halves(events, items.first(items.size() / 2), result));
+  return stage_by_halves(events, items.subspan(items.size() / 2), result);
+}
+
+// Before the transaction: a partition that one of them makes is there for all.
+Status PostgresStore::make_partitions() {
+  for (const Item& item : order_) {
+    if (item.table->partitions) UTP_CHECK(item.table->partitions->ensure(*connection_, item.table->writer->plan().table(), item.event_time_us));
+  }
+  return {};
+}
+
+bool PostgresStore::forget_partitions() {
+  bool any = false;
+  for (const Item& item : order_) {
+    if (!item.table->partitions) continue;
+    item.table->partitions->forget();
+    any = true;
+  }
+  return any;
+}
+
+// The items are in the order of time.
+Status PostgresStore::touch_aggregates(Items items) {
+  if (!items[0].table->aggregated) return {};
+  std::vector<TimeRange> ranges;
+  for (const Item& item : items) {
+    if (ranges.empty() || item.event_time_us > ranges.back().last_us + kTouchedGapUs) ranges.push_back({item.event_time_us, item.event_time_us});
+    ranges.back().last_us = item.event_time_us;
+  }
+  return touch(*connection_, items[0].table->writer->plan().table(), ranges);
+}
+
+// Within the transaction of the first batch. Another writer may have been faster, with another realm: kUnavailable, and the
+// repetition finds that one.
+Status PostgresStore::fix_realm() {
+  if (realm_stored_) return {};
+  UTP_TRY(const Rows fixed, connection_->run("INSERT INTO utp_meta (name, value) VALUES ('realm', $1) ON CONFLICT DO NOTHING RETURNING name", kWrite,
+                                             {text_parameter(realm_)}));
+  if (fixed.count() == 1) return {};
+  return fail(Code::kUnavailable, "store " + options_.place + ": another writer fixed the realm just now; it is tried again", true);
+}
+
+Status PostgresStore::transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row) {
+  if (staged) {
+    for (const Item& item : order_) UTP_CHECK(make_stage(*item.table));
+  }
+  UTP_CHECK(connection_->begin(kWrite));
+  UTP_CHECK(fix_realm());
+  for (auto first = order_.begin(); first != order_.end();) {
+    const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
+    const Items items(first, last);
+    const std::size_t inserted = result.inserted;
+    if (row_by_row) {
+      UTP_CHECK(stage_by_halves(events, items, result));
+    } else if (staged) {
+      UTP_CHECK(stage(events, items, result));
+    } else {
+      const std::size_t errors = result.errors.size();
+      UTP_TRY(const std::size_t rows, copy(first->table->copy_sql, events, items, result));
+      (void)rows;
+      result.inserted += items.size() - (result.errors.size() - errors);
+    }
+    if (result.inserted > inserted) UTP_CHECK(touch_aggregates(items));
+    first = last;
+  }
+  return connection_->commit("commit");
+}
+
+Status PostgresStore::write_once(std::span<const Event* const> events, WriteResult& result) {
+  UTP_CHECK(connect());
+  if (!realm_stored_) {
+    UTP_TRY(realm_, stored_realm(*connection_));
+    realm_stored_ = !realm_.empty();
+    if (!realm_stored_) realm_ = events.front()->envelope.realm;
+  }
+  plan_batch(events, result);
+  if (order_.empty()) return {};
+  UTP_CHECK(make_partitions());
+  const WriteResult planned = result;
+  const auto attempt = [&](bool staged, bool row_by_row) -> Status {
+    result = planned;
+    auto status = transaction(events, result, staged, row_by_row);
+    if (!status) connection_->roll_back();
+    return status;
+  };
+  bool staged = staged_batches_ > 0;
+  auto status = attempt(staged, false);
+  const auto row_error = [&] { return !status && is_row_error(connection_->last_state()); };
+  if (row_error() && is_check(connection_->last_state()) && forget_partitions()) {  // retention may have dropped one
+    UTP_CHECK(make_partitions());
+    status = attempt(staged, false);
+  }
+  if (row_error() && !staged && is_duplicate(connection_->last_state())) status = attempt(staged = true, false);
+  if (row_error()) status = attempt(true, true);
+  if (!status) return status;
+  realm_stored_ = true;
+  const bool duplicates = result.duplicate_indexes.size() > planned.duplicate_indexes.size();  // in the table, not in the batch
+  staged_batches_ = duplicates ? kCleanBatches : std::max(0, staged_batches_ - 1);
+  return {};
+}
+
+Result<WriteResult> PostgresStore::write(std::span<const Event* const> events) {
+  if (events.empty()) return WriteResult{};
+  if (options_.read_only) return fail(read_only_error(options_.place));
+  for (int conflicts = 0;; ++conflicts) {
+    WriteResult result;
+    auto status = write_once(events, result);
+    if (!status) {
+      staged_batches_ = kCleanBatches;
+      if (connection_ && is_conflict(connection_->last_state()) && conflicts < kConflictRetriesMax) continue;
+      return fail(std::move(status.error()));
+    }
+    result.duplicates = result.duplicate_indexes.size();
+    std::sort(result.errors.begin(), result.errors.end(), [](const RowError& a, const RowError& b) { return a.index < b.index; });
+    return result;
+  }
+}
+
+}  // namespace
+}  // namespace postgres
+
+Result<std::unique_ptr<Store>> open_postgres_store(const PostgresStoreOptions& options) {
+  auto store = std::make_unique<postgres::PostgresStore>(options);
+  auto connected = store->connect();
+  if (!connected && !(options.may_be_away && connected.error().retryable)) return fail(std::move(connected.error()));
+  if (!connected) log::warn("the store is not there; it is tried again until it is", {{"error", connected.error().message}});
+  return store;
+}
+
+}  // namespace utp

@@ -1,0 +1,77 @@
+"""A whole chamber over a private store server that is killed or hangs: lag on the bus meanwhile, nothing lost, nothing twice."""
+import pathlib
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import bus_servers  # noqa: E402
+from chamber_case import ChamberCase  # noqa: E402
+
+
+class PostgresChamber(ChamberCase):
+    def setUp(self):
+        super().setUp()
+        self.server_ = self.server(bus_servers.Postgres)
+        self.write_chamber("embedded:bus", more=f"store: {self.server_.url}\n")
+
+    def stored(self):
+        keys = set()
+        for table, exploded in self.server_.sql("SELECT table_name, exploded FROM utp_tables"):
+            row = ", row_no" if exploded == "t" else ""
+            twice = self.server_.sql(f'SELECT count(*) - count(DISTINCT (key{row})) FROM "{table}"')[0][0]
+            self.assertEqual(twice, "0", f"{table}: keys that stand twice")
+            keys.update(key.replace("-", "") for key, in self.server_.sql(f'SELECT DISTINCT key FROM "{table}"'))
+        return keys
+
+    def test_AKilledServerCostsNothing(self):
+        process = self.start(12)
+        for _ in range(2):
+            self.server_.kill()
+            time.sleep(1)  # events go on arriving
+            self.server_.start()
+            before = self.health(lambda h: True)["stored"]
+            self.health(lambda h: h["stored"] > before, process)
+        self.check_all_stored(self.finish(process))
+
+    def test_AServerThatHangsCostsNothing(self):
+        process = self.start(10)
+        self.server_.pause()
+        time.sleep(5)
+        self.server_.go_on()
+        self.check_all_stored(self.finish(process))
+
+    def test_AServerThatIsNotThereAtTheStartIsWaitedFor(self):
+        self.server_.kill()
+        process = self.start_only(12)
+        self.health(lambda h: h["stored"] == 0, process)
+        time.sleep(1)
+        self.server_.start()
+        self.health(lambda h: h["stored"] > 0, process)
+        self.check_all_stored(self.finish(process))
+
+    def test_AKilledChamberGoesOnWhereItWas(self):
+        for _ in range(3):
+            process = self.start(60)
+            process.kill()
+            process.wait()
+        self.check_all_stored(self.finish(self.start(4)))
+
+    def test_QueryReadsWhatWasStored(self):
+        self.check_all_stored(self.finish(self.start(4)))
+        rows = self.utp("query", "trades/v2", "--chamber", "chamber.yaml", "--format", "csv").stdout.splitlines()
+        count = self.server_.sql("SELECT count(*) FROM trades")[0][0]
+        self.assertEqual(len(rows) - 1, int(count))
+
+    def test_AReplayIntoItAddsNothingTheSecondTime(self):
+        self.utp("capture", "sim", "-o", "sim.utpcap", "--seed", "7", "--seconds", "2")
+        for _ in range(2):
+            self.utp("replay", "sim", "sim.utpcap", "--store", self.server_.url, "--bus", "embedded:replay.bus", "--json")
+            counts = self.server_.sql("SELECT count(*) FROM quotes")
+            self.assertGreater(int(counts[0][0]), 0)
+            self.assertEqual(counts, getattr(self, "counts", counts))
+            self.counts = counts
+
+
+if __name__ == "__main__":
+    unittest.main()
