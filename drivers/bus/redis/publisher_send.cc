@@ -68,7 +68,8 @@ void RedisPublisher::put_pack(std::string_view time, std::span<const OutMessage*
 
 // The order of the parts may change.
 RedisPublisher::Call RedisPublisher::add_call(std::span<Part> parts, std::size_t messages) {
-  const bool is_plain = messages >= kPlainFrom && std::all_of(parts.begin(), parts.end(), [](const Part& p) { return p.lane->unsure == 0; });
+  const auto is_last_writer = [](const Part& part) { return part.lane->unsure == 0; };
+  const bool is_plain = messages >= kPlainFrom && std::all_of(parts.begin(), parts.end(), is_last_writer);
   const std::string& id = parts.front().lane->next_id;
   const auto others = std::stable_partition(parts.begin(), parts.end(), [&](const Part& part) {
     return part.end == part.first + 1 && (is_plain || part.lane->next_id == id);
@@ -122,8 +123,9 @@ std::size_t RedisPublisher::add_plain(const Call& call) {
   const auto begin_entry = [&](const Part& part, std::uint64_t position) {
     ++commands;
     connection_.begin(6);
-    for (const std::string_view word : {std::string_view("XADD"), std::string_view(part.lane->stream), std::string_view("NOMKSTREAM")})
-      connection_.put(word);
+    connection_.put("XADD");
+    connection_.put(part.lane->stream);
+    connection_.put("NOMKSTREAM");
     connection_.put(id_of(position));
   };
   const auto put_message = [&](const OutMessage& message) {
@@ -152,7 +154,9 @@ std::size_t RedisPublisher::add_plain(const Call& call) {
     connection_.put(id_of(part.lane->last_position + 1));
     connection_.put(part.lane->messages[part.first]->key);
     connection_.put(part.lane->messages[part.first]->value);
-    connection_.put(part.packs > 0 ? std::to_string(number_of(part.lane->last_position) + part.end - part.first - part.packs) : "");
+    // Each pack will count as one more: then the server's own count is that of messages.
+    const std::uint64_t counted = number_of(part.lane->last_position) + part.end - part.first - part.packs;
+    connection_.put(part.packs > 0 ? std::to_string(counted) : "");
   }
   for (const Part& part : lone) {
     begin_entry(part, part.lane->last_position + 1);
@@ -209,7 +213,8 @@ Status RedisPublisher::send_round(bool& more, bool& gone) {
       ++messages;
     }
     if (const std::uint32_t pack = pack_of(*topic); pack > 1) {
-      for (std::size_t first = part.first + 1; first < part.end; ++part.packs) first = pack_end(lane->messages, first, part.end, pack);
+      for (std::size_t first = part.first + 1; first < part.end; ++part.packs)
+        first = pack_end(lane->messages, first, part.end, pack);
     }
     parts.push_back(part);
     more |= part.end < lane->messages.size();

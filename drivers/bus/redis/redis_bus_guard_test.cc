@@ -137,7 +137,9 @@ TEST_P(RedisBusGuard, ATimeThatHasBecomeTooOldIsRefused) {
   late.join();
   const auto got = expect_whole(2 * kCall);
   EXPECT_EQ(numbers(got), range(0, 2 * kCall));
-  for (std::size_t i = kCall; i < got.size(); ++i) EXPECT_GE(got[i].time.ns, now_ns - 101'000'000) << "a tenth of a second, and the part of a millisecond";
+  for (std::size_t i = kCall; i < got.size(); ++i) {
+    EXPECT_GE(got[i].time.ns, now_ns - 101'000'000) << "a tenth of a second, and the part of a millisecond";
+  }
 }
 
 TEST_P(RedisBusGuard, ABusThatWasEmptiedAndFilledAnewIsNoticed) {

@@ -39,8 +39,9 @@ std::string script_text(Script script);
 // transaction, so they are sent as texts.
 // The guard's keys: bus, streams with several entries; epoch, time, how much older than the server's clock that may be in ms,
 // the streams with one entry, a line each; then for each key but the first: id, key and value of the first message, which is
-// in its place only if nobody else has written since → the newest time, then for each of these streams the id or the server's
-// refusal, nothing for any where the time is wrong; or "gone" where the epoch is another. The release's key: bus.
+// in its place only if nobody else has written since, and the server's count of entries behind it or "" → the newest time, then
+// for each of these streams the id or the server's refusal, nothing for any where the time is wrong; or "gone" where the epoch
+// is another. The release's key: bus.
 std::string_view guard_text();
 std::string_view release_text();
 
