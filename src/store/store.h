@@ -126,6 +126,8 @@ class Store {
   // Refreshes aggregates, drops what retention says. To be called every half minute or so by one program, beside the one that
   // writes (it may take minutes after much late data); where several do so, one at a time works and the others return.
   [[nodiscard]] virtual Result<Maintained> maintain() { return Maintained{}; }
+  // Any thread: a maintain() that is under way ends with an error; what it had not done yet is done the next time.
+  virtual void interrupt() {}
   [[nodiscard]] virtual Result<StoreStatus> status() = 0;
   // kNotFound for an event type without a table here, kUnsupported for what this store cannot do.
   [[nodiscard]] virtual Status set_policy(const std::string& event_type, const TablePolicy& policy) = 0;

@@ -127,7 +127,13 @@ Status Connection::connect(Use use) {
                               {text_parameter(number(limit_ms)),
                                text_parameter(number(use == Use::kWrite ? options_.idle_in_transaction_timeout_ms : 0))}));
   silence_ms_ = limit_ms + options_.answer_timeout_ms;
+  cancel_.reset(PQgetCancel(handle_.get()));
   return {};
+}
+
+void Connection::cancel() const {
+  char message[256];
+  if (cancel_) (void)PQcancel(cancel_.get(), message, sizeof message);
 }
 
 Error Connection::lost(std::string_view doing) {

@@ -20,6 +20,9 @@ namespace utp::postgres {
 struct ClearResult {
   void operator()(PGresult* result) const { PQclear(result); }
 };
+struct FreeCancel {
+  void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
+};
 struct FinishConnection {
   void operator()(PGconn* connection) const { PQfinish(connection); }
 };
@@ -87,6 +90,9 @@ class Connection {
   Status copy(std::span<const char> bytes, std::string_view doing);
   Status end_copy(std::string_view doing);
 
+  // Any thread, while the object lives: asks the server to end the statement that is under way.
+  void cancel() const;
+
   bool broken() const { return !handle_ || PQstatus(handle_.get()) != CONNECTION_OK; }
   // SQLSTATE of the last failure; "" when the server said none (the connection was lost, or hung).
   const std::string& last_state() const { return last_state_; }
@@ -105,6 +111,7 @@ class Connection {
   const PostgresStoreOptions options_;
   std::int64_t silence_ms_ = 0;  // how long the server may say nothing
   std::unique_ptr<PGconn, FinishConnection> handle_;
+  std::unique_ptr<PGcancel, FreeCancel> cancel_;
   std::string last_state_;
 };
 

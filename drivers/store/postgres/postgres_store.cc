@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -50,8 +52,19 @@ class PostgresStore final : public Store {
     return table_stats(*connection);
   }
   Result<Maintained> maintain() override {
-    UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
+    UTP_TRY(auto opened, Connection::open(options_, Use::kCare));
+    const std::shared_ptr<Connection> connection = std::move(opened);
+    {
+      const std::lock_guard lock(care_mutex_);
+      if (interrupted_) return fail(Code::kCancelled, "store " + options_.place + ": interrupted");
+      care_ = connection;
+    }
     return postgres::maintain(*connection);
+  }
+  void interrupt() override {
+    const std::lock_guard lock(care_mutex_);
+    interrupted_ = true;
+    if (const auto connection = care_.lock()) connection->cancel();
   }
   Result<StoreStatus> status() override {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
@@ -108,6 +121,9 @@ class PostgresStore final : public Store {
   int stages_ = 0;                      // made on this connection
   std::vector<Item> order_;             // of the batch in hand
   CopyBuffer buffer_;
+  std::mutex care_mutex_;           // guards the next two
+  std::weak_ptr<Connection> care_;  // of maintain()
+  bool interrupted_ = false;
 };
 
 Status PostgresStore::connect() {
