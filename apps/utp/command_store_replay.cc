@@ -19,9 +19,9 @@ namespace utp::app {
 namespace {
 
 constexpr std::string_view kRealmBegin = "replay_";
-constexpr std::size_t kBatchEvents = 1000;       // of one publish
+constexpr std::size_t kBatchEvents = 1000;  // of one publish
 constexpr std::size_t kBatchBytes = 1u << 20;
-constexpr std::uint64_t kLookEvery = 256;        // events between two looks at the stop signal and the progress
+constexpr std::uint64_t kLookEvery = 256;                // events between two looks at the stop signal and the progress
 constexpr std::int64_t kBusPatienceNs = 60'000'000'000;  // a bus that takes nothing for so long ends the replay
 constexpr std::int64_t kRedrawNs = 500'000'000;          // of the progress while an event's time is waited for
 
@@ -38,26 +38,29 @@ struct Sent {
   std::uint64_t total = 0, rows = 0;
   std::uint64_t respelled = 0;  // of them with a payload of other bytes than the published one
   std::uint64_t refused = 0;
-  std::string refusal;          // of the first
-  Timestamp first, last;        // event times
+  std::string refusal;    // of the first
+  Timestamp first, last;  // event times
   bool stopped = false;
   std::int64_t elapsed_ns = 0;
-  Status ended;                 // why it did not come to the end
+  Status ended;  // why it did not come to the end
 };
 
 // 20261123_093434, of a realm that nobody named.
 std::string id_of_now(const Clock& clock) {
   std::string id;
   for (const char c : clock.now().to_string().substr(0, 19)) {
-    if (c >= '0' && c <= '9') id += c;
-    else if (c == 'T') id += '_';
+    if (c >= '0' && c <= '9')
+      id += c;
+    else if (c == 'T')
+      id += '_';
   }
   return id;
 }
 
 class StoreReplay {
  public:
-  StoreReplay(const StoreReplayOptions& options, Context& context) : options_(options), context_(context), started_ns_(clock_.monotonic_ns()) {}
+  StoreReplay(const StoreReplayOptions& options, Context& context)
+      : options_(options), context_(context), started_ns_(clock_.monotonic_ns()) {}
 
   // The error of what could not even begin; what ended it later is in the result.
   Result<Sent> run(const Place& place, const Registry& registry) {
@@ -69,9 +72,11 @@ class StoreReplay {
     PublisherOptions publishing;
     publishing.durability = Durability::kInterval;
     UTP_TRY(publisher_, bus_->publisher(publishing));
-    if (!context_.common.json) print_note(fmt::format("out of {} onto {} in realm {}", place.store_shown, place.bus_shown, sent_.realm));
+    if (!context_.common.json)
+      print_note(fmt::format("out of {} onto {} in realm {}", place.store_shown, place.bus_shown, sent_.realm));
     sent_.ended = send(*stored, registry);
-    if (sent_.ended) sent_.ended = publisher_->sync();
+    Status synced = publisher_->sync();
+    if (sent_.ended) sent_.ended = std::move(synced);
     progress_.clear();
     sent_.elapsed_ns = clock_.monotonic_ns() - started_ns_;
     return std::move(sent_);
@@ -125,7 +130,7 @@ class StoreReplay {
         refuse(event.refused);
         continue;
       }
-      if (count == 0) first_ = event.envelope.event_time;
+      if (first_.ns == 0) first_ = event.envelope.event_time;
       UTP_CHECK(keep_pace(event.envelope.event_time));
       if (sent_.stopped) break;
       UTP_CHECK(append(event, registry));
@@ -178,7 +183,14 @@ class StoreReplay {
     Envelope envelope = event.envelope;
     envelope.realm = sent_.realm;
     envelope.region = options_.region;
-    Message message{&topic->name, &topic->type, bytes_.size(), envelope.symbol.size(), 0, 0, envelope.event_time, event.payload_checksum.has_value()};
+    Message message{&topic->name,
+                    &topic->type,
+                    bytes_.size(),
+                    envelope.symbol.size(),
+                    0,
+                    0,
+                    envelope.event_time,
+                    event.payload_checksum.has_value()};
     bytes_ += envelope.symbol;
     message.value = bytes_.size();
     append_envelope(envelope, event.payload_checksum, bytes_);
@@ -191,7 +203,8 @@ class StoreReplay {
     if (messages_.empty()) return {};
     out_.clear();
     const std::string_view bytes = bytes_;
-    for (const Message& m : messages_) out_.push_back({*m.topic, bytes.substr(m.key, m.key_size), bytes.substr(m.value, m.value_size)});
+    for (const Message& m : messages_)
+      out_.push_back({*m.topic, bytes.substr(m.key, m.key_size), bytes.substr(m.value, m.value_size)});
     auto status = publish(0, out_.size());
     if (!status && status.error().code == Code::kInvalidArgument) {
       status = {};
@@ -248,10 +261,15 @@ class StoreReplay {
 void print_json(const StoreReplayOptions& options, const Place& place, const Sent& sent) {
   std::string out;
   JsonWriter json(out);
-  json.begin_object().field("store", place.store_shown).field("bus", place.bus_shown).field("realm", sent.realm).field("region", options.region);
+  json.begin_object()
+      .field("store", place.store_shown)
+      .field("bus", place.bus_shown)
+      .field("realm", sent.realm)
+      .field("region", options.region);
   json.field("events", sent.total).field("rows", sent.rows).field("respelled", sent.respelled).field("refused", sent.refused);
   if (sent.total > 0) json.field("first_event_time", sent.first).field("last_event_time", sent.last);
-  json.field("seconds", static_cast<double>(sent.elapsed_ns / 1'000'000) / 1e3).field("complete", sent.ended.has_value() && !sent.stopped);
+  json.field("seconds", static_cast<double>(sent.elapsed_ns / 1'000'000) / 1e3)
+      .field("complete", sent.ended.has_value() && !sent.stopped);
   json.key("event_types").begin_object();
   for (const auto& [type, count] : sent.events) json.field(type, count);
   json.end_object().end_object();
@@ -262,8 +280,12 @@ void print_text(const Place& place, const Sent& sent) {
   Table table({"event type", "events"});
   for (const auto& [type, count] : sent.events) table.add({type, human_count(count)});
   if (!sent.events.empty()) fmt::print("{}", table.text(colored(STDOUT_FILENO)));
-  fmt::print("{} events ({} rows) are on {} in realm {}, in {}\n", human_count(sent.total), human_count(sent.rows), place.bus_shown, sent.realm,
-             human_duration(sent.elapsed_ns));
+  fmt::print("{} events ({} rows) are on {} in realm {}, in {}\n", human_count(sent.total), human_count(sent.rows),
+             place.bus_shown, sent.realm, human_duration(sent.elapsed_ns));
+  if (sent.respelled > 0) {
+    fmt::print("{} of them with a payload of other bytes than the published one, such as rounded decimals\n",
+               human_count(sent.respelled));
+  }
 }
 
 int store_replay(StoreReplayOptions& options, Context& context) {
@@ -275,12 +297,15 @@ int store_replay(StoreReplayOptions& options, Context& context) {
   if (!options.to.empty()) options.range.to = Timestamp::parse_lenient(options.to);
   const auto sent = StoreReplay(options, context).run(*place, *registry);
   if (!sent) return report(sent.error());
-  if (context.common.json) print_json(options, *place, *sent);
-  else if (!context.common.quiet) print_text(*place, *sent);
+  if (context.common.json)
+    print_json(options, *place, *sent);
+  else if (!context.common.quiet)
+    print_text(*place, *sent);
   std::fflush(stdout);
-  const std::string rest = sent->total == 0 ? fmt::format("nothing went out; begin again with --realm {}", sent->realm)
-                                            : fmt::format("{} events are on the bus, up to {}; the rest goes with --realm {} --from {}",
-                                                          human_count(sent->total), sent->last.to_string(), sent->realm, sent->last.to_string());
+  const std::string rest =
+      sent->total == 0 ? fmt::format("nothing went out; begin again with --realm {}", sent->realm)
+                       : fmt::format("{} events are on the bus, up to {}; the rest goes with --realm {} --from {}",
+                                     human_count(sent->total), sent->last.to_string(), sent->realm, sent->last.to_string());
   if (sent->stopped) {
     print_error(fmt::format("interrupted: {}", rest));
     return kInterrupted;
@@ -291,7 +316,8 @@ int store_replay(StoreReplayOptions& options, Context& context) {
     return report(error);
   }
   if (sent->refused > 0) {
-    print_error(fmt::format("{} events could not go out, all others did; the first: {}", human_count(sent->refused), sent->refusal));
+    print_error(
+        fmt::format("{} events could not go out, all others did; the first: {}", human_count(sent->refused), sent->refusal));
     return kFailure;
   }
   return kOk;
@@ -299,35 +325,45 @@ int store_replay(StoreReplayOptions& options, Context& context) {
 
 std::string check_replay_realm(const std::string& realm) {
   if (realm.starts_with(kRealmBegin) && realm.size() > kRealmBegin.size() && is_realm(realm)) return {};
-  return fmt::format("\"{}\" is no realm of a replay: live consumers would take old events for fresh ones; write {}<id>, of a-z, 0-9, _ and -, "
-                     "at most 64 characters", realm, kRealmBegin);
+  return fmt::format(
+      "\"{}\" is no realm of a replay: live consumers would take old events for fresh ones; write {}<id>, of a-z, 0-9, _ and -, "
+      "at most 64 characters",
+      realm, kRealmBegin);
 }
 
 std::string check_region(const std::string& region) {
-  return is_realm(region) ? std::string() : fmt::format("\"{}\" is no region; write a-z, 0-9, _ and -, at most 64 characters", region);
+  return is_realm(region) ? std::string()
+                          : fmt::format("\"{}\" is no region; write a-z, 0-9, _ and -, at most 64 characters", region);
 }
 
 }  // namespace
 
 void add_store_replay(CLI::App& group, Context& context) {
-  CLI::App* command = add_command(group, context, "replay", "Stored events back onto a bus, in the order of their event times, in a realm of their own",
-                                  "  utp store replay --store sqlite:store.db --bus embedded:again\n"
-                                  "  utp store replay --type trades/v2 --symbol BTC-USD --from 2026-11-22 --to 2026-11-23 --realm replay_monday\n"
-                                  "  utp store replay --pace original --speed 60\n"
-                                  "  utp persister --bus embedded:again --store sqlite:copy.db --realm replay_monday --drain");
+  CLI::App* command = add_command(
+      group, context, "replay", "Stored events back onto a bus, in the order of their event times, in a realm of their own",
+      "  utp store replay --store sqlite:store.db --bus embedded:again\n"
+      "  utp store replay --type trades/v2 --symbol BTC-USD --from 2026-11-22 --to 2026-11-23 --realm replay_monday\n"
+      "  utp store replay --pace original --speed 60\n"
+      "  utp persister --bus embedded:again --store sqlite:copy.db --realm replay_monday --drain");
   auto options = std::make_shared<StoreReplayOptions>();
-  command->add_option("--type", options->range.event_types, "Only this event type, such as trades/v2 (repeatable; default all that are stored)")->allow_extra_args(false);
+  command
+      ->add_option("--type", options->range.event_types,
+                   "Only this event type, such as trades/v2 (repeatable; default all that are stored)")
+      ->allow_extra_args(false);
   command->add_option("--symbol", options->range.symbols, "Only this symbol (repeatable)")->allow_extra_args(false);
   command->add_option("--source", options->range.sources, "Only this source_id (repeatable)")->allow_extra_args(false);
   command->add_option("--from", options->from, "Event time, inclusive")->check(check_time);
   command->add_option("--to", options->to, "Event time, exclusive")->check(check_time);
-  command->add_option("--realm", options->realm, "Realm of the events, replay_<id> (default: an id of the time that it is)")->check(check_replay_realm);
+  command->add_option("--realm", options->realm, "Realm of the events, replay_<id> (default: an id of the time that it is)")
+      ->check(check_replay_realm);
   command->add_option("--region", options->region, "Region of the events (default replay)")->check(check_region);
-  command->add_option("--pace", options->pace, "flat (default): as fast as it goes; original: as the event times say")->check(CLI::IsMember({"flat", "original"}));
+  command->add_option("--pace", options->pace, "flat (default): as fast as it goes; original: as the event times say")
+      ->check(CLI::IsMember({"flat", "original"}));
   command->add_option("--speed", options->speed, "Times the original pace")->check(above_zero("10"));
   add_place_options(*command, options->place, kUsesBus | kUsesStore | kUsesSchemas);
   command->callback([&context, options] {
-    if (!options->from.empty() && !options->to.empty() && *Timestamp::parse_lenient(options->from) >= *Timestamp::parse_lenient(options->to)) {
+    if (!options->from.empty() && !options->to.empty() &&
+        *Timestamp::parse_lenient(options->from) >= *Timestamp::parse_lenient(options->to)) {
       throw CLI::ValidationError("--to", "is not after --from: nothing can lie between them");
     }
     context.action = [&context, options] { return store_replay(*options, context); };

@@ -22,7 +22,7 @@
 namespace utp::app {
 namespace {
 
-constexpr std::size_t kBatchEvents = 2'000;      // of one write into the store
+constexpr std::size_t kBatchEvents = 2'000;  // of one write into the store
 constexpr std::size_t kBatchBytes = 8u << 20;
 constexpr std::int64_t kStorePatienceNs = 60'000'000'000;  // for other writers, before anything is taken out
 constexpr std::int64_t kPollNs = 10'000'000'000;           // everything is on the private bus: longer, and it is lost
@@ -34,7 +34,9 @@ class TemporaryFolder {
     std::error_code error;
     std::string name = (std::filesystem::temp_directory_path(error) / "utp_replace_XXXXXX").string();
     if (error || ::mkdtemp(name.data()) == nullptr) {
-      return fail(Code::kPermission, fmt::format("{}: no folder for the new events can be made there; name a place that you may write with TMPDIR", name));
+      return fail(
+          Code::kPermission,
+          fmt::format("{}: no folder for the new events can be made there; name a place that you may write with TMPDIR", name));
     }
     return std::unique_ptr<TemporaryFolder>(new TemporaryFolder(name));
   }
@@ -56,12 +58,12 @@ struct Replaced {
     std::uint64_t removed = 0, added = 0, duplicates = 0;
   };
   std::string realm, source;
-  Timestamp from, to;                 // to: exclusive
+  Timestamp from, to;  // to: exclusive
   std::map<std::string, Rows> types;
-  std::uint64_t events = 0;           // mapped
-  std::uint64_t outside = 0;          // of them not in the range
+  std::uint64_t events = 0;   // mapped
+  std::uint64_t outside = 0;  // of them not in the range
   std::uint64_t refused = 0;
-  std::string refusal;                // the first one's reason
+  std::string refusal;  // the first one's reason
   bool stopped = false;
 };
 
@@ -107,8 +109,10 @@ class Replacing {
     UTP_TRY(const auto store, open_store(place.store, false));
     UTP_TRY(const StoreContents contents, store->contents());
     if (!options_.realm.empty() && !contents.realm.empty() && options_.realm != contents.realm) {
-      return fail(Code::kInvalidArgument, fmt::format("store {}: holds realm \"{}\", --realm says \"{}\". With --replace leave --realm out: it is the store's",
-                                                      place.store_shown, contents.realm, options_.realm));
+      return fail(
+          Code::kInvalidArgument,
+          fmt::format("store {}: holds realm \"{}\", --realm says \"{}\". With --replace leave --realm out: it is the store's",
+                      place.store_shown, contents.realm, options_.realm));
     }
     out_.realm = !contents.realm.empty() ? contents.realm : !options_.realm.empty() ? options_.realm : "replay_" + id;
     out_.source = options_.source;
@@ -121,11 +125,14 @@ class Replacing {
         }
       }
       if (sources.size() != 1) {
-        return fail(Code::kInvalidArgument,
-                    sources.empty() ? fmt::format("store {}: has nothing of {} that could be replaced; name the source_id with --source, or replay without --replace",
-                                                  place.store_shown, id)
-                                    : fmt::format("store {}: has several sources of {}: {}; name the one that the capture is of with --source",
-                                                  place.store_shown, id, fmt::join(sources, ", ")));
+        return fail(
+            Code::kInvalidArgument,
+            sources.empty()
+                ? fmt::format("store {}: has nothing of {} that could be replaced; name the source_id with --source, or replay "
+                              "without --replace",
+                              place.store_shown, id)
+                : fmt::format("store {}: has several sources of {}: {}; name the one that the capture is of with --source",
+                              place.store_shown, id, fmt::join(sources, ", ")));
       }
       out_.source = *sources.begin();
     }
@@ -146,7 +153,8 @@ class Replacing {
         if (is_dead_letter_topic(message.topic)) continue;
         ++messages_;
         Violation violation;
-        if (!reader_.read(message.value, event_, violation)) return fail(Code::kInternal, "what the normalizer wrote cannot be read: " + violation.message);
+        if (!reader_.read(message.value, event_, violation))
+          return fail(Code::kInternal, "what the normalizer wrote cannot be read: " + violation.message);
         if (!types_.contains(std::string(event_.envelope.event_type))) continue;
         first_ = events_ == 0 ? event_.envelope.event_time : std::min(first_, event_.envelope.event_time);
         last_ = events_++ == 0 ? event_.envelope.event_time : std::max(last_, event_.envelope.event_time);
@@ -176,7 +184,8 @@ class Replacing {
     RangePublisher publisher(std::move(inner), registry, types_);
     UTP_TRY(auto mapper, make_capture_mapper(prepared));
     StreamWatch watch({}, {}, prepared.options.manifest.channels);
-    UTP_TRY(auto pipeline, Pipeline::create(pipeline_options(prepared.options), registry, clock_, publisher, std::move(mapper), &watch));
+    UTP_TRY(auto pipeline,
+            Pipeline::create(pipeline_options(prepared.options), registry, clock_, publisher, std::move(mapper), &watch));
     for (const auto& [topic, plan] : pipeline->topics()) {
       UTP_CHECK(bus.configure_topic(topic, {}));
       plans_.push_back(plan);
@@ -194,8 +203,10 @@ class Replacing {
     out_.from = publisher.first();
     out_.to = publisher.last() + 1;
     if (pipeline->counts().rejects > 0) {
-      refuse(pipeline->counts().rejects, fmt::format("{} frames or events of the capture became dead letters; see them with a replay into another store: "
-                                                     "utp replay {} {} --store sqlite:look.db", pipeline->counts().rejects, options_.connector.connector, options_.file));
+      refuse(pipeline->counts().rejects,
+             fmt::format("{} frames or events of the capture became dead letters; see them with a replay into another store: "
+                         "utp replay {} {} --store sqlite:look.db",
+                         pipeline->counts().rejects, options_.connector.connector, options_.file));
     }
     if (!replayed.damage.empty()) refuse(1, replayed.damage);
     return publisher.messages();
@@ -217,8 +228,9 @@ class Replacing {
     if (!options_.from.empty()) out_.from = *Timestamp::parse_lenient(options_.from);
     if (!options_.to.empty()) out_.to = *Timestamp::parse_lenient(options_.to);
     if (out_.from < out_.to) return {};
-    return fail(Code::kInvalidArgument, fmt::format("no time lies between {} and {}: the capture's events are elsewhere; the old rows stay", out_.from.to_string(),
-                                                    out_.to.to_string()));
+    return fail(Code::kInvalidArgument,
+                fmt::format("no time lies between {} and {}: the capture's events are elsewhere; the old rows stay",
+                            out_.from.to_string(), out_.to.to_string()));
   }
 
   Result<std::unique_ptr<Replacement>> begin(Store& store) {
@@ -251,13 +263,16 @@ class Replacing {
         return {};
       }
       UTP_TRY(const auto batch, subscription->poll(kBatchEvents, kBatchBytes, kPollNs));
-      if (batch.empty()) return fail(Code::kIo, fmt::format("of {} new events {} came back from {}; the old rows stay", messages, taken, "the temporary folder"));
+      if (batch.empty())
+        return fail(Code::kIo, fmt::format("of {} new events {} came back from {}; the old rows stay", messages, taken,
+                                           "the temporary folder"));
       taken += batch.size();
       if (events.size() < batch.size()) events.resize(batch.size());
       std::vector<const Event*> writing;
       for (std::size_t i = 0; i < batch.size(); ++i) {
         Violation violation;
-        if (!reader.read(batch[i].value, events[i], violation)) return fail(Code::kInternal, "what the normalizer wrote cannot be read: " + violation.message);
+        if (!reader.read(batch[i].value, events[i], violation))
+          return fail(Code::kInternal, "what the normalizer wrote cannot be read: " + violation.message);
         if (wanted(events[i])) writing.push_back(&events[i]);
       }
       UTP_TRY(const WriteResult result, replacement->write(writing));
@@ -273,8 +288,8 @@ class Replacing {
     return {};
   }
 
-  // Events of the platform (a gap in the capture) are added wherever they lie, and none of them is taken out: live ones say what no
-  // capture knows.
+  // Events of the platform (a gap in the capture) are added wherever they lie, and none of them is taken out: live ones say what
+  // no capture knows.
   bool wanted(const Event& event) {
     const Envelope& e = event.envelope;
     if (event.row.plan().table().empty()) return false;
@@ -307,11 +322,20 @@ class Replacing {
 void print_json(const ReplayCommandOptions& options, const Replaced& r) {
   std::string out;
   JsonWriter json(out);
-  json.begin_object().field("connector", options.connector.connector).field("file", options.file).field("source_id", r.source).field("realm", r.realm);
+  json.begin_object()
+      .field("connector", options.connector.connector)
+      .field("file", options.file)
+      .field("source_id", r.source)
+      .field("realm", r.realm);
   json.field("from", r.from).field("to", r.to).field("events", r.events).field("outside", r.outside).field("refused", r.refused);
   json.key("event_types").begin_object();
   for (const auto& [type, rows] : r.types) {
-    json.key(type).begin_object().field("removed", rows.removed).field("added", rows.added).field("duplicates", rows.duplicates).end_object();
+    json.key(type)
+        .begin_object()
+        .field("removed", rows.removed)
+        .field("added", rows.added)
+        .field("duplicates", rows.duplicates)
+        .end_object();
   }
   json.end_object().end_object();
   fmt::print("{}\n", out);
@@ -334,10 +358,13 @@ int replay_replace(const ReplayCommandOptions& options, Context& context) {
     print_error("interrupted; the old rows stay");
     return kInterrupted;
   }
-  if (context.common.json) print_json(options, *result);
-  else if (!context.common.quiet) print_text(*result);
+  if (context.common.json)
+    print_json(options, *result);
+  else if (!context.common.quiet)
+    print_text(*result);
   std::fflush(stdout);
-  if (result->refused > 0) print_note(fmt::format("{} were refused; the first: {}", human_count(result->refused), result->refusal));
+  if (result->refused > 0)
+    print_note(fmt::format("{} were refused; the first: {}", human_count(result->refused), result->refusal));
   return kOk;
 }
 

@@ -31,7 +31,8 @@ TEST(EnvelopeText, IsWhatTheNormalizerWrites) {
       header.quality = static_cast<Quality>(random.random().below(1u << kQualityCount));
       EventBatch batch;
       Violation violation;
-      if (!normalizer.normalize(route, header, row, header.event_time + i, batch, violation)) continue;  // not every random row is valid
+      if (!normalizer.normalize(route, header, row, header.event_time + i, batch, violation))
+        continue;  // not every random row is valid
       const std::string_view bytes = batch.value(batch.entries()[0]);
       Event event;
       ASSERT_TRUE(reader.read(bytes, event, violation)) << violation.message;

@@ -20,9 +20,12 @@ std::vector<std::string> rows(Store& store, const std::string& event_type) {
     std::string& row = out.emplace_back();
     for (std::size_t i = 0; i < values.size(); ++i) {
       row += cursor->columns()[i].name + "=" + std::to_string(static_cast<int>(values[i].kind));
-      if (values[i].kind == Kind::kText) row.append(values[i].as_text());
-      else if (values[i].kind == Kind::kDecimal) row += values[i].as_decimal().to_string();
-      else row += std::to_string(values[i].integer);
+      if (values[i].kind == Kind::kText)
+        row.append(values[i].as_text());
+      else if (values[i].kind == Kind::kDecimal)
+        row += values[i].as_decimal().to_string();
+      else
+        row += std::to_string(values[i].integer);
       row += ';';
     }
   }
@@ -61,7 +64,8 @@ TEST(StoredRoundTrip, EqualsTheFirstStoreAndAddsNothingTheSecondTime) {
       header.event_time_source = static_cast<EventTimeSource>(i % 3);
       EventBatch batch;
       Violation violation;
-      if (!normalizer.normalize(route, header, row, header.event_time + i, batch, violation)) continue;  // not every random row is valid
+      if (!normalizer.normalize(route, header, row, header.event_time + i, batch, violation))
+        continue;  // not every random row is valid
       const OutMessage message{normalizer.topic(route), batch.key(batch.entries()[0]), batch.value(batch.entries()[0])};
       must(publisher->publish({&message, 1}));
       ++published;

@@ -13,7 +13,8 @@
 
 namespace utp::store_test {
 
-inline ReplaceRange range_of(std::vector<std::string> types, std::int64_t from, std::int64_t to, std::string source = "venue.us1") {
+inline ReplaceRange range_of(std::vector<std::string> types, std::int64_t from, std::int64_t to,
+                             std::string source = "venue.us1") {
   return {std::move(types), std::move(source), {from}, {to}};
 }
 
@@ -147,10 +148,11 @@ TEST_P(StoreContract, GivesEventsOfEveryCanonicalTypeBackForAnEqualStore) {
 TEST_P(StoreContract, GivesAnEventsExplodedRowsBackAsOne) {
   auto registry = Registry::builtin();
   ASSERT_TRUE(registry);
-  const std::string text = schema_text("stories", "1.0.0",
-                                       R"("headline":{"type":"string","maxLength":200},"tickers":{"type":"array","maxItems":256,"items":)"
-                                       R"({"type":"string","maxLength":64}})",
-                                       R"(,"explode":"tickers")");
+  const std::string text =
+      schema_text("stories", "1.0.0",
+                  R"("headline":{"type":"string","maxLength":200},"tickers":{"type":"array","maxItems":256,"items":)"
+                  R"({"type":"string","maxLength":64}})",
+                  R"(,"explode":"tickers")");
   ASSERT_TRUE(registry->add(text, "test schema"));
   const auto plan = registry->by_event_type("stories/v1");
   prepare(*store_, plan);
@@ -204,7 +206,8 @@ TEST_P(StoreContract, GivesEventsOfEveryMinorVersionBack) {
   const auto read = [&] {
     found.clear();
     read_back(*store_, *registry, {.event_types = {"m/v1"}}, [&](const StoredEvent& stored) {
-      found += stored.refused.empty() ? std::string(stored.envelope.schema_ref) + std::string(stored.envelope.payload) : stored.refused;
+      found += stored.refused.empty() ? std::string(stored.envelope.schema_ref) + std::string(stored.envelope.payload)
+                                      : stored.refused;
       found += ' ';
     });
   };
@@ -405,7 +408,8 @@ TEST_P(StoreContract, LosesNoRowOfAWriterDuringReplacements) {
     for (int batch = 0; batch < kBatches; ++batch) {
       Events events;
       // Those at 0 are in the range that is replaced, as the same events that the replacement writes.
-      for (int i = 0; i < kBatchEvents; ++i) events.add(plan, "W", i < 2 ? i : 1'000 + batch * kBatchEvents + i, 5).envelope.checksum = 7;
+      for (int i = 0; i < kBatchEvents; ++i)
+        events.add(plan, "W", i < 2 ? i : 1'000 + batch * kBatchEvents + i, 5).envelope.checksum = 7;
       for (;;) {
         const auto result = store->write(events.pointers());
         if (result) break;

@@ -33,8 +33,10 @@ void append_value(const Value& value, ColumnType type, std::string& out) {
       return;
     }
     case Kind::kText:
-      if (type == ColumnType::kArray) out += value.as_text();
-      else append_json_string(out, value.as_text());
+      if (type == ColumnType::kArray)
+        out += value.as_text();
+      else
+        append_json_string(out, value.as_text());
       return;
     default: out += "null";
   }
@@ -67,12 +69,16 @@ class StoredEvents::Type {
     UTP_TRY(type->cursor_, store.query(query));
     Header& h = type->header_;
     const std::pair<const char*, std::size_t*> names[] = {
-        {"event_time", &h.event_time}, {"key", &h.key}, {"symbol", &h.symbol}, {"source_id", &h.source_id}, {"schema_ref", &h.schema_ref},
-        {"event_time_source", &h.event_time_source}, {"ingest_time", &h.ingest_time}, {"sequence", &h.sequence}, {"checksum", &h.checksum},
-        {"quality", &h.quality}};
+        {"event_time", &h.event_time},   {"key", &h.key},
+        {"symbol", &h.symbol},           {"source_id", &h.source_id},
+        {"schema_ref", &h.schema_ref},   {"event_time_source", &h.event_time_source},
+        {"ingest_time", &h.ingest_time}, {"sequence", &h.sequence},
+        {"checksum", &h.checksum},       {"quality", &h.quality}};
     for (const auto& [name, place] : names) {
       *place = find_column(*type->cursor_, name);
-      if (*place == kNoColumn) return fail(Code::kCorrupt, "the table of " + query.event_type + " has no column \"" + name + "\", which every table has");
+      if (*place == kNoColumn)
+        return fail(Code::kCorrupt,
+                    "the table of " + query.event_type + " has no column \"" + name + "\", which every table has");
     }
     h.row_no = find_column(*type->cursor_, "row_no");
     return type;
@@ -114,7 +120,8 @@ class StoredEvents::Type {
   Type(const Registry& registry, std::string event_type) : registry_(registry), event_type_(std::move(event_type)) {}
 
   void refuse(const std::string& why) {
-    if (event_.refused.empty()) event_.refused = event_type_ + " of " + event_.envelope.event_time.to_string() + ", key " + key_ + ": " + why;
+    if (event_.refused.empty())
+      event_.refused = event_type_ + " of " + event_.envelope.event_time.to_string() + ", key " + key_ + ": " + why;
   }
 
   Version& version_of(std::string_view schema_ref) {
@@ -128,7 +135,9 @@ class StoredEvents::Type {
   }
 
   void read_header() {
-    const auto text = [&](std::size_t column, std::string& out) { out = values_[column].kind == Kind::kText ? values_[column].as_text() : std::string_view(); };
+    const auto text = [&](std::size_t column, std::string& out) {
+      out = values_[column].kind == Kind::kText ? values_[column].as_text() : std::string_view();
+    };
     Envelope& e = event_.envelope;
     text(header_.key, key_);
     text(header_.symbol, symbol_);
@@ -145,20 +154,24 @@ class StoredEvents::Type {
     version_ = &version_of(ref);
     plan_ = version_->plan.get();
     if (plan_ == nullptr) {
-      refuse("its schema \"" + std::string(ref) + "\" is none that this program knows; add its file to the schema directories (--schemas)");
+      refuse("its schema \"" + std::string(ref) +
+             "\" is none that this program knows; add its file to the schema directories (--schemas)");
       return;
     }
     e.schema_ref = plan_->schema_ref();
     const auto source = parse_event_time_source(values_[header_.event_time_source].as_text());
     const Value& quality = values_[header_.quality];
-    if (plan_->event_type() != event_type_ || plan_->explode().has_value() != (header_.row_no != kNoColumn)) refuse("its schema " + plan_->schema_ref() + " is not one of this table");
-    else if (!is_symbol(symbol_) || !is_source_id(source_id_)) refuse("its symbol or source_id has characters that no event has");
+    if (plan_->event_type() != event_type_ || plan_->explode().has_value() != (header_.row_no != kNoColumn))
+      refuse("its schema " + plan_->schema_ref() + " is not one of this table");
+    else if (!is_symbol(symbol_) || !is_source_id(source_id_))
+      refuse("its symbol or source_id has characters that no event has");
     else if (!source || e.sequence > kSequenceMax || !parse_hex64(values_[header_.checksum].as_text(), e.checksum) ||
              (quality.kind == Kind::kText && !parse_qualities(quality.as_text(), e.quality))) {
       refuse("its event_time_source, sequence, checksum or quality is none");
     } else {
       e.event_time_source = *source;
-      if (idempotency_key(e).to_hex() != key_) refuse("its key is not that of its fields: they were changed after they were stored");
+      if (idempotency_key(e).to_hex() != key_)
+        refuse("its key is not that of its fields: they were changed after they were stored");
     }
   }
 
@@ -219,8 +232,10 @@ class StoredEvents::Type {
       if (out.size() > 1) out += ',';
       append_json_string(out, columns[i].name);
       out += ':';
-      if (exploded) out.append(present || !columns[i].nullable ? "[" + elements_ + "]" : "null");
-      else append_value(present ? values[at] : Value::null(), present ? cursor_->columns()[at].type : ColumnType::kText, out);
+      if (exploded)
+        out.append(present || !columns[i].nullable ? "[" + elements_ + "]" : "null");
+      else
+        append_value(present ? values[at] : Value::null(), present ? cursor_->columns()[at].type : ColumnType::kText, out);
     }
     out += '}';
   }
@@ -260,10 +275,10 @@ class StoredEvents::Type {
   std::uint64_t event_rows_ = 0;
   std::string key_, symbol_, source_id_, payload_, canonical_;
   bool had_choice_ = false;
-  std::vector<Value> values_;       // the row read last; the cursor's
-  bool row_ready_ = false;          // it is the next event's
+  std::vector<Value> values_;  // the row read last; the cursor's
+  bool row_ready_ = false;     // it is the next event's
   bool ended_ = false;
-  Row kept_;                        // the texts of kept_values_
+  Row kept_;  // the texts of kept_values_
   std::vector<Value> kept_values_;
   std::string elements_;
   Row row_;

@@ -1,5 +1,6 @@
 // StoredEvents: a store's rows as the events that they were, of several types in one order: event time, then type, then what
-// Store::query says (symbol, sequence). The rows of an exploded event are one event again. Memory does not grow with their number.
+// Store::query says (symbol, sequence). The rows of an exploded event are one event again. Memory does not grow with their
+// number.
 //
 // What a store keeps is not every byte of a payload: null and absent are one to it, a decimal of more than 15 digits is rounded,
 // and another's spelling (order of keys, white space) is not kept. The checksum says whether the payload that was put together is
@@ -28,7 +29,8 @@ struct StoredRange {
 };
 
 struct StoredEvent {
-  // As stored. Realm and region are for the caller to set; the watermark is the event time, since nothing comes late in this order.
+  // As stored. Realm and region are for the caller to set; the watermark is the event time, since nothing comes late in this
+  // order.
   Envelope envelope;
   std::optional<std::uint64_t> payload_checksum;  // for append_envelope()
   // Why the row cannot be an event again (its schema is not known, somebody changed it); "" = it is one.

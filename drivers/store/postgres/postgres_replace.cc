@@ -16,7 +16,8 @@ std::vector<std::string> texts(const Rows& rows) {
 
 // Empty when the type has none.
 Result<std::string> table_of(Connection& connection, const std::string& event_type) {
-  UTP_TRY(const Rows rows, connection.run("SELECT table_name FROM utp_tables WHERE event_type = $1", "read the catalogue", {text_parameter(event_type)}));
+  UTP_TRY(const Rows rows, connection.run("SELECT table_name FROM utp_tables WHERE event_type = $1", "read the catalogue",
+                                          {text_parameter(event_type)}));
   return rows.count() == 0 ? std::string() : rows.text(0, 0);
 }
 
@@ -25,7 +26,8 @@ Result<std::string> table_of(Connection& connection, const std::string& event_ty
 Result<StoreContents> contents(Connection& connection) {
   StoreContents out;
   UTP_TRY(out.realm, stored_realm(connection));
-  UTP_TRY(const Rows rows, connection.run("SELECT event_type FROM utp_tables ORDER BY event_type COLLATE \"C\"", "read the catalogue"));
+  UTP_TRY(const Rows rows,
+          connection.run("SELECT event_type FROM utp_tables ORDER BY event_type COLLATE \"C\"", "read the catalogue"));
   out.event_types = texts(rows);
   return out;
 }
@@ -33,11 +35,14 @@ Result<StoreContents> contents(Connection& connection) {
 Result<std::vector<std::string>> sources(Connection& connection, const std::string& event_type) {
   UTP_TRY(const std::string table, table_of(connection, event_type));
   if (table.empty()) return std::vector<std::string>();
-  UTP_TRY(const Rows rows, connection.run("SELECT DISTINCT source_id COLLATE \"C\" FROM " + quote_identifier(table) + " ORDER BY 1", "read the sources"));
+  UTP_TRY(const Rows rows,
+          connection.run("SELECT DISTINCT source_id COLLATE \"C\" FROM " + quote_identifier(table) + " ORDER BY 1",
+                         "read the sources"));
   return texts(rows);
 }
 
-Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection, const ReplaceRange& range, std::set<std::string> tables) {
+Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection, const ReplaceRange& range,
+                                                          std::set<std::string> tables) {
   std::map<std::string, std::string> of_types;
   for (const std::string& event_type : range.event_types) {
     UTP_TRY(const std::string table, table_of(connection, event_type));
@@ -47,19 +52,21 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
   }
   // Before anything is changed: a writer that has one of our keys and waits for another of ours would end in a deadlock.
   for (const std::string& table : tables) {
-    UTP_TRY(const Rows locked, connection.run("LOCK TABLE " + quote_identifier(table) + " IN SHARE ROW EXCLUSIVE MODE", "lock " + table));
+    UTP_TRY(const Rows locked,
+            connection.run("LOCK TABLE " + quote_identifier(table) + " IN SHARE ROW EXCLUSIVE MODE", "lock " + table));
   }
   std::map<std::string, std::uint64_t> removed;
   for (const auto& [event_type, table] : of_types) {
     // The first condition is for the index, the second for the nanoseconds.
     UTP_TRY(const Rows deleted,
             connection.run("DELETE FROM " + quote_identifier(table) +
-                               " WHERE event_time >= $1 AND (event_time, event_time_ns) >= ($1, $2) AND event_time <= $3 AND (event_time, event_time_ns) < "
+                               " WHERE event_time >= $1 AND (event_time, event_time_ns) >= ($1, $2) AND event_time <= $3 AND "
+                               "(event_time, event_time_ns) < "
                                "($3, $4) AND source_id = $5",
                            "delete from " + table,
-                           {time_parameter(whole_microseconds(range.from.ns)), integer_parameter(below_microsecond(range.from.ns)),
-                            time_parameter(whole_microseconds(range.to.ns)), integer_parameter(below_microsecond(range.to.ns)),
-                            text_parameter(range.source_id)}));
+                           {time_parameter(whole_microseconds(range.from.ns)),
+                            integer_parameter(below_microsecond(range.from.ns)), time_parameter(whole_microseconds(range.to.ns)),
+                            integer_parameter(below_microsecond(range.to.ns)), text_parameter(range.source_id)}));
     const auto count = std::strtoull(PQcmdTuples(deleted.get()), nullptr, 10);
     if (count > 0) removed[event_type] = count;
   }

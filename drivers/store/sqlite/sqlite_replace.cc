@@ -6,7 +6,8 @@ namespace utp::sqlite {
 namespace {
 
 // The first column of all rows. `parameter`: bound to ?1 when it is not empty.
-Result<std::vector<std::string>> texts(Connection& connection, const std::string& sql, std::string_view parameter, std::string_view doing) {
+Result<std::vector<std::string>> texts(Connection& connection, const std::string& sql, std::string_view parameter,
+                                       std::string_view doing) {
   UTP_TRY(const Statement statement, connection.prepare(sql));
   if (!parameter.empty()) bind_text(statement.get(), 1, parameter);
   std::vector<std::string> out;
@@ -18,7 +19,8 @@ Result<std::vector<std::string>> texts(Connection& connection, const std::string
 
 // Empty when the type has none.
 Result<std::string> table_of(Connection& connection, const std::string& event_type) {
-  UTP_TRY(const auto found, texts(connection, "SELECT table_name FROM utp_tables WHERE event_type = ?1", event_type, "read the catalogue"));
+  UTP_TRY(const auto found,
+          texts(connection, "SELECT table_name FROM utp_tables WHERE event_type = ?1", event_type, "read the catalogue"));
   return found.empty() ? std::string() : found.front();
 }
 
@@ -39,7 +41,8 @@ Result<StoreContents> contents(Connection& connection) {
 Result<std::vector<std::string>> sources(Connection& connection, const std::string& event_type) {
   UTP_TRY(const std::string table, table_of(connection, event_type));
   if (table.empty()) return std::vector<std::string>();
-  return texts(connection, "SELECT DISTINCT source_id FROM " + quote_identifier(table) + " ORDER BY source_id", "", "read the sources");
+  return texts(connection, "SELECT DISTINCT source_id FROM " + quote_identifier(table) + " ORDER BY source_id", "",
+               "read the sources");
 }
 
 Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection, const ReplaceRange& range) {
@@ -52,7 +55,8 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
       if (code != SQLITE_DONE) return fail(connection.error(code, "delete from " + table));
       return {};
     };
-    UTP_TRY(Statement rows, connection.prepare("DELETE FROM " + quote_identifier(table) + " WHERE event_time >= ?1 AND event_time < ?2 AND source_id = ?3"));
+    UTP_TRY(Statement rows, connection.prepare("DELETE FROM " + quote_identifier(table) +
+                                               " WHERE event_time >= ?1 AND event_time < ?2 AND source_id = ?3"));
     sqlite3_bind_int64(rows.get(), 1, range.from.ns);
     sqlite3_bind_int64(rows.get(), 2, range.to.ns);
     bind_text(rows.get(), 3, range.source_id);
