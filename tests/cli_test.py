@@ -132,7 +132,7 @@ class CommandLine(unittest.TestCase):
 
     def test_HelpHasExamplesForEveryCommand(self):
         for command in ("demo", "up", "replay", "capture", "connect", "persister", "query", "topics", "tail", "doctor", "completion",
-                        "dlq", "schema", "connector", "dlq list"):
+                        "dlq", "schema", "connector", "dlq list", "store", "store replay"):
             help = self.utp(*command.split(), "--help").stdout
             self.assertIn("Examples:", help, command)
             self.assertIn(f"Usage: utp {command} ", help)

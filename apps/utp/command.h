@@ -47,6 +47,7 @@ void add_query(CLI::App& app, Context& context);
 void add_reload(CLI::App& app, Context& context);
 void add_replay(CLI::App& app, Context& context);
 void add_schema(CLI::App& app, Context& context);
+void add_store(CLI::App& app, Context& context);
 void add_tail(CLI::App& app, Context& context);
 void add_topics(CLI::App& app, Context& context);
 void add_up(CLI::App& app, Context& context);

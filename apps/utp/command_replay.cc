@@ -6,11 +6,10 @@
 #include <fmt/format.h>
 
 #include "apps/utp/chamber_run.h"
-#include "apps/utp/command.h"
-#include "apps/utp/connector_options.h"
+#include "apps/utp/command_replay.h"
 #include "apps/utp/exit_code.h"
-#include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
+#include "apps/utp/replay_replace.h"
 #include "connector/capture.h"
 #include "connector/replay.h"
 #include "core/json_writer.h"
@@ -20,13 +19,6 @@ namespace utp::app {
 namespace {
 
 constexpr std::int64_t kStorePatienceNs = 15'000'000'000;
-
-struct ReplayCommandOptions {
-  ConnectorOptions connector;
-  PlaceOptions place;
-  std::string file, realm, source, region = "replay", pace = "flat";
-  double speed = 1;
-};
 
 // Counts what the bus took by topic and symbol.
 class CountingPublisher final : public Publisher {
@@ -286,19 +278,31 @@ void add_replay(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, context, "replay", "A capture or recording through mapper, normalizer and bus into a store",
                                   "  utp replay coinbase session.jsonl.zst --store sqlite:session.db\n"
                                   "  utp replay kraken book.cbcap --store sqlite:kraken.db --json\n"
-                                  "  utp replay sim sim.utpcap --store sqlite:sim.db --pace original --speed 10");
+                                  "  utp replay sim sim.utpcap --store sqlite:sim.db --pace original --speed 10\n"
+                                  "  utp replay coinbase day.utpcap --store sqlite:store.db --replace --source coinbase.us1");
   auto options = std::make_shared<ReplayCommandOptions>();
   add_connector_argument(*command, options->connector);
   command->add_option("FILE", options->file, "A capture, or a recording in a known format; zstd and gzip are seen through")->required();
-  command->add_option("--pace", options->pace, "flat (default): as fast as it goes; original: as recorded")->check(CLI::IsMember({"flat", "original"}));
+  CLI::Option* pace = command->add_option("--pace", options->pace, "flat (default): as fast as it goes; original: as recorded")->check(CLI::IsMember({"flat", "original"}));
   command->add_option("--speed", options->speed, "Times the original pace")->check(above_zero("10"));
-  command->add_option("--realm", options->realm, "Realm of the events (default replay_<connector>); a store holds one");
-  command->add_option("--source", options->source, "source_id of the events (default <connector>.replay)");
+  command->add_option("--realm", options->realm, "Realm of the events (default replay_<connector>, with --replace the store's); a store holds one");
+  command->add_option("--source", options->source, "source_id of the events (default <connector>.replay, with --replace the store's only one of the connector)");
   command->add_option("--settings", options->connector.settings, "The connector's own settings, a JSON object");
-  command->add_option("--bus", options->place.bus, "URL of the bus to go through (default: a bus beside the store, PATH.bus)");
+  CLI::Option* replace = command->add_flag("--replace", options->replace,
+                                           "Swaps what the store has of this source between the first and last event for the new events, in one transaction");
+  command->add_flag("--allow-refused", options->allow_refused, "With --replace: swaps also where a part of the capture or an event was refused")->needs(replace);
+  command->add_option("--from", options->from, "With --replace: swaps from this event time on, inclusive (default: the first new event's)")->check(check_time)->needs(replace);
+  command->add_option("--to", options->to, "With --replace: swaps up to this event time, exclusive (default: behind the last new event's)")->check(check_time)->needs(replace);
+  pace->excludes(replace);
+  command->add_option("--bus", options->place.bus, "URL of the bus to go through (default: a bus beside the store, PATH.bus)")->excludes(replace);
   command->add_option("--store", options->place.store, "URL of the store, such as sqlite:PATH (else UTP_STORE, else the chamber's)");
   command->add_option("--chamber", options->place.chamber, "Chamber file to take the store from");
-  command->callback([&context, options] { context.action = [&context, options] { return replay_command(*options, context); }; });
+  command->callback([&context, options] {
+    if (!options->from.empty() && !options->to.empty() && *Timestamp::parse_lenient(options->from) >= *Timestamp::parse_lenient(options->to)) {
+      throw CLI::ValidationError("--to", "is not after --from: nothing can lie between them");
+    }
+    context.action = [&context, options] { return options->replace ? replay_replace(*options, context) : replay_command(*options, context); };
+  });
 }
 
 }  // namespace utp::app

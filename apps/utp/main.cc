@@ -22,6 +22,7 @@ void add_commands(CLI::App& app, Context& context) {
   add_connect(app, context);
   add_persister(app, context);
   add_query(app, context);
+  add_store(app, context);
   add_topics(app, context);
   add_tail(app, context);
   add_bridge(app, context);

@@ -58,7 +58,7 @@ struct Envelope {
   Timestamp ingest_time;
   std::uint64_t sequence = 0;
   Timestamp watermark;
-  std::uint64_t checksum = 0;  // XXH3-64 of the payload's bytes
+  std::uint64_t checksum = 0;  // XXH3-64 of the payload's bytes as they were published first
   Quality quality = Quality::kNone;
   std::string_view payload;    // the object's bytes
 };

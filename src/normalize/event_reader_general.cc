@@ -36,8 +36,11 @@ class EnvelopeReader {
            (payload_->kind == JsonKind::kObject || refuse("type", "/payload", *payload_, "an object"));
   }
   const JsonValue& payload() const { return *payload_; }
+  std::uint64_t payload_checksum() const { return payload_checksum_; }  // of these bytes
 
  private:
+  static constexpr const char* kChecksumForm = "16 digits of 0-9 and a-f";
+
   bool refuse(const char* code, const char* path, const JsonValue& found, const std::string& expected) {
     violation_ = {code, path, "found " + describe(found) + ", expected " + expected};
     return false;
@@ -108,9 +111,14 @@ class EnvelopeReader {
   }
 
   bool checksum() {
-    const JsonValue* const value = require_text("checksum");
+    const JsonValue* value = require_text("checksum");
     if (value == nullptr) return false;
-    return parse_hex64(value->text, e_.checksum) || refuse("pattern", "/checksum", *value, "16 digits of 0-9 and a-f");
+    if (!parse_hex64(value->text, e_.checksum)) return refuse("pattern", "/checksum", *value, kChecksumForm);
+    payload_checksum_ = e_.checksum;
+    value = tree_.member(tree_.root(), "payload_checksum");
+    if (value == nullptr) return true;
+    if (value->kind != JsonKind::kString) return refuse("type", "/payload_checksum", *value, "a string");
+    return parse_hex64(value->text, payload_checksum_) || refuse("pattern", "/payload_checksum", *value, kChecksumForm);
   }
 
   bool quality() {
@@ -135,6 +143,7 @@ class EnvelopeReader {
   Envelope& e_;
   Violation& violation_;
   const JsonValue* payload_ = nullptr;
+  std::uint64_t payload_checksum_ = 0;
 };
 
 // The payload's bytes within `bytes`, which is legal JSON with such an object; `padded` is scratch space.
@@ -193,7 +202,7 @@ bool EventReader::Impl::read_general(std::string_view bytes, Event& event, Viola
   thread_local ondemand::parser parser;
   e.payload = payload_bytes(parser, padded, bytes);
   const std::uint64_t actual = hash64(e.payload);
-  if (actual != e.checksum) {
+  if (actual != reader.payload_checksum()) {
     std::string found(16, '0');
     write_hex64(found.data(), actual);
     violation = {"checksum", "/checksum", "the payload's bytes hash to " + found + ": they were changed after they were written"};

@@ -367,7 +367,7 @@ Result<std::string> reseal_envelope(std::string_view json, const Registry& regis
     out.append(":").append(value);
   };
   for (const JsonValue* m = tree.first(root); m != nullptr; m = tree.next(*m)) {
-    if (m->key == "payload" || m->key == "checksum" || m->key == "quality") continue;
+    if (m->key == "payload" || m->key == "checksum" || m->key == "payload_checksum" || m->key == "quality") continue;
     std::string value;
     tree.write(*m, value);
     member(m->key, value);

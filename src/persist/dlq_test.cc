@@ -260,5 +260,29 @@ TEST(FilterThrough, PassesLargeInputThrough) {
   EXPECT_EQ(*filter_through("true", large, 10'000, 100), "");
 }
 
+TEST(ResealEnvelope, AnEventOutOfAStoreIsSealedByOneChecksumAgain) {
+  const Registry registry = Registry::builtin().value();
+  const std::string payload = R"({"bid":1.5})";
+  const auto hex = [](std::uint64_t value) {
+    std::string text(16, '0');
+    write_hex64(text.data(), value);
+    return text;
+  };
+  const std::string envelope =
+      R"({"v":1,"event_type":"quotes/v2","schema_ref":"utp://quotes/2.0.0","source_id":"sim.us1","realm":"replay_1","region":"replay",)"
+      R"("symbol":"X","event_time":"2026-11-22T12:00:00.000000001Z","event_time_source":"venue","ingest_time":"2026-11-22T12:00:00.000000002Z",)"
+      R"("sequence":3,"watermark":"2026-11-22T12:00:00.000000001Z","checksum":"0123456789abcdef","payload_checksum":")" +
+      hex(hash64(payload) + 1) + R"(","payload":)" + payload + "}";
+  EventReader reader(registry);
+  Event event;
+  Violation violation;
+  EXPECT_FALSE(reader.read(envelope, event, violation));
+  const auto sealed = reseal_envelope(envelope, registry);
+  ASSERT_TRUE(sealed) << sealed.error().message;
+  EXPECT_EQ(sealed->find("payload_checksum"), std::string::npos) << *sealed;
+  ASSERT_TRUE(reader.read(*sealed, event, violation)) << violation.message;
+  EXPECT_EQ(event.envelope.checksum, hash64(payload));
+}
+
 }  // namespace
 }  // namespace utp

@@ -138,6 +138,9 @@ class FaultyStore final : public Store {
   }
   Result<std::unique_ptr<Cursor>> query(const Query& query) override { return inner_->query(query); }
   Result<std::vector<TableStats>> stats() override { return inner_->stats(); }
+  Result<StoreContents> contents() override { return inner_->contents(); }
+  Result<std::vector<std::string>> sources(const std::string& event_type) override { return inner_->sources(event_type); }
+  Result<std::unique_ptr<Replacement>> begin_replace(const ReplaceRange& range) override { return inner_->begin_replace(range); }
 
  private:
   std::unique_ptr<Store> inner_;

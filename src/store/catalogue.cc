@@ -72,6 +72,10 @@ Error foreign_table_error(std::string_view store, const Plan& plan) {
 
 Error read_only_error(std::string_view store) { return {Code::kPermission, at(store) + "was opened for reading only", false}; }
 
+Error replacement_over_error(std::string_view store) {
+  return {Code::kUnavailable, at(store) + "the replacement is over: it was committed or a write in it failed. Begin it again", true};
+}
+
 Error read_only_migration_error(std::string_view store, const Plan& plan) {
   return {Code::kPermission,
           at(store) + "was opened for reading only, and table \"" + plan.table() + "\" lacks columns of " + plan.schema_ref(), false};

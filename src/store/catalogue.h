@@ -34,6 +34,7 @@ ColumnType column_type(StoredKind kind);
 
 Error foreign_table_error(std::string_view store, const Plan& plan);
 Error read_only_error(std::string_view store);
+Error replacement_over_error(std::string_view store);
 Error read_only_migration_error(std::string_view store, const Plan& plan);
 Error not_prepared_error(std::string_view store, const Event& event);
 Error realm_of_event_error(std::string_view store, std::string_view realm, std::string_view of_event);

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -66,6 +67,30 @@ struct TableStats {
   std::string table;
   std::uint64_t rows = 0;
   Timestamp first_time, last_time;
+};
+
+struct StoreContents {
+  std::string realm;                     // "" while nothing was written
+  std::vector<std::string> event_types;  // that have a table, in order
+};
+
+struct ReplaceRange {
+  std::vector<std::string> event_types;  // one that has no table here has nothing to go
+  std::string source_id;
+  Timestamp from, to;                    // event time; from inclusive, to exclusive
+};
+
+// New rows in the place of a source's old ones, in one transaction: readers see the old ones until commit(), the new ones after
+// it. Without commit() (an error, the destructor, the death of the process) the old ones stay. Other writers, the store that
+// it came from among them, wait meanwhile or are told kUnavailable (retryable): nothing of theirs is lost.
+class Replacement {
+ public:
+  virtual ~Replacement() = default;
+  virtual const std::map<std::string, std::uint64_t>& removed() const = 0;  // rows, by event type; none: no entry
+  // As Store::write(), but nothing is committed. After an Error the replacement is over. May write what is not in the range too.
+  [[nodiscard]] virtual Result<WriteResult> write(std::span<const Event* const> events) = 0;
+  // Once. After kUnavailable it may have been done or not, as a whole: the same replacement can be made again.
+  [[nodiscard]] virtual Status commit() = 0;
 };
 
 // ---- looking after a store ----
@@ -133,6 +158,12 @@ class Store {
   [[nodiscard]] virtual Status set_policy(const std::string& event_type, const TablePolicy& policy) = 0;
   // What is not as it should be. Reads everything there is: minutes on a big store.
   [[nodiscard]] virtual Result<std::vector<Finding>> verify() = 0;
+  [[nodiscard]] virtual Result<StoreContents> contents() = 0;  // from the catalogue: at once
+  // The source_ids of an event type, in order; none when it has no table. Reads the whole table.
+  [[nodiscard]] virtual Result<std::vector<std::string>> sources(const std::string& event_type) = 0;
+  // Takes the range out, within a transaction that the replacement holds. It may write events of the plans prepared here. Does
+  // not outlive the store. kUnavailable (retryable) when other writers are in the way for too long.
+  [[nodiscard]] virtual Result<std::unique_ptr<Replacement>> begin_replace(const ReplaceRange& range) = 0;
 };
 
 }  // namespace utp

@@ -243,7 +243,7 @@ std::optional<Counted> counted_by(std::string_view aggregate) {
   return {};
 }
 
-bool has_aggregates(const Plan& plan) { return family_of(plan.event_type()) != nullptr; }
+bool has_aggregates(std::string_view event_type) { return family_of(event_type) != nullptr; }
 
 Status make_aggregates(Connection& connection, const Plan& plan) {
   const Family* family = family_of(plan.event_type());

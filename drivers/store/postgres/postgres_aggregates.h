@@ -18,7 +18,7 @@ namespace utp::postgres {
 
 // Makes those over the plan's table, within the caller's transaction. Nothing where there are none.
 Status make_aggregates(Connection& connection, const Plan& plan);
-bool has_aggregates(const Plan& plan);
+bool has_aggregates(std::string_view event_type);
 struct Counted {
   const char* column;     // of the aggregate, that counts rows
   const char* condition;  // which rows of the table it counts

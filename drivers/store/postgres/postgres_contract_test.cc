@@ -1,5 +1,5 @@
 #include "drivers/store/postgres/postgres_test_server.h"
-#include "store/contract_suite.h"
+#include "store/contract_replace.h"
 
 namespace utp::store_test {
 namespace {

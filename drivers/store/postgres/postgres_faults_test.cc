@@ -183,6 +183,55 @@ TEST_F(PostgresFaults, GoesOnAfterItsConnectionWasTerminated) {
   EXPECT_EQ(store_->write(events.pointers())->duplicates, 1u);
 }
 
+TEST_F(PostgresFaults, KeepsTheOldRowsWhenAReplacementsConnectionIsLost) {
+  Events events;
+  for (int i = 0; i < 5; ++i) events.add(plan_, "X", i);
+  write(events);
+  const std::string keys = "SELECT string_agg(key::text, ' ' ORDER BY key) FROM ticks";
+  const std::string before = server().sql(keys, schema_);
+  Events fresh;
+  fresh.add(plan_, "Y", 2, 7);
+  for (const bool written : {false, true}) {
+    auto replacement = store_->begin_replace({{"ticks/v1"}, "venue.us1", {0}, {10}});
+    ASSERT_TRUE(replacement) << replacement.error().message;
+    if (written) {
+      ASSERT_TRUE((*replacement)->write(fresh.pointers()));
+    }
+    server().sql("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = '" + schema_ + "' AND pid <> pg_backend_pid()", schema_);
+    const auto lost = written ? (*replacement)->commit() : Status((*replacement)->write(fresh.pointers()).map([](const WriteResult&) {}));
+    ASSERT_FALSE(lost);
+    expect_retryable(lost.error());
+    EXPECT_FALSE((*replacement)->commit());
+    EXPECT_EQ(server().sql(keys, schema_), before);
+  }
+  auto replacement = store_->begin_replace({{"ticks/v1"}, "venue.us1", {0}, {10}});
+  while (!replacement && replacement.error().retryable) replacement = store_->begin_replace({{"ticks/v1"}, "venue.us1", {0}, {10}});
+  ASSERT_TRUE(replacement) << replacement.error().message;
+  ASSERT_TRUE((*replacement)->write(fresh.pointers()));
+  ASSERT_TRUE((*replacement)->commit());
+  EXPECT_EQ(server().sql("SELECT count(*) FROM ticks", schema_), "1");
+}
+
+TEST_F(PostgresFaults, NamesTheRowThatAConstraintRefusesInAReplacement) {
+  Events events;
+  events.add(plan_, "X", 1);
+  write(events);
+  server().sql("ALTER TABLE ticks ADD CHECK (symbol <> 'bad')", schema_);
+  auto replacement = store_->begin_replace({{"ticks/v1"}, "venue.us1", {0}, {10}});
+  ASSERT_TRUE(replacement) << replacement.error().message;
+  Events fresh;
+  for (int i = 0; i < 9; ++i) fresh.add(plan_, i == 4 ? "bad" : "Y", i);
+  for (const std::size_t duplicates : {0u, 8u}) {
+    const auto result = (*replacement)->write(fresh.pointers());
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(result->duplicates, duplicates);
+    ASSERT_EQ(result->errors.size(), 1u);
+    EXPECT_EQ(result->errors[0].index, 4u);
+  }
+  ASSERT_TRUE((*replacement)->commit());
+  EXPECT_EQ(server().sql("SELECT count(*) FROM ticks", schema_), "8");
+}
+
 TEST_F(PostgresFaults, EndsACursorWhoseServerDied) {
   PostgresStoreOptions small = options();
   small.fetch_rows = 2;

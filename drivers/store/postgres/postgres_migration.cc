@@ -59,7 +59,7 @@ DECLARE
   seconds double precision;
   name text;
 BEGIN
-  PERFORM pg_catalog.pg_advisory_xact_lock(6149078465486578802);
+  PERFORM pg_catalog.pg_advisory_xact_lock(6148627491522179700);
   SELECT p.first, p.behind INTO made_first, made_behind FROM utp_partitions p
     WHERE p.table_name = of_table AND p.first <= moment AND moment < p.behind;
   IF FOUND THEN RETURN; END IF;
@@ -83,7 +83,7 @@ DECLARE
   old record;
   dropped bigint := 0;
 BEGIN
-  PERFORM pg_catalog.pg_advisory_xact_lock(6149078465486578802);
+  PERFORM pg_catalog.pg_advisory_xact_lock(6148627491522179700);
   FOR old IN SELECT p.name FROM utp_partitions p WHERE p.table_name = of_table AND p.behind <= until AND p.first > '-infinity' LOOP
     EXECUTE format('DROP TABLE %I', old.name);
     DELETE FROM utp_partitions p WHERE p.table_name = of_table AND p.name = old.name;

@@ -5,8 +5,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "core/log.h"
@@ -16,6 +18,7 @@
 #include "drivers/store/postgres/postgres_migration.h"
 #include "drivers/store/postgres/postgres_partitions.h"
 #include "drivers/store/postgres/postgres_query.h"
+#include "drivers/store/postgres/postgres_replace.h"
 #include "drivers/store/postgres/postgres_table.h"
 #include "store/catalogue.h"
 
@@ -34,6 +37,11 @@ constexpr std::int64_t kTouchedGapUs = 3'600'000'000;  // times of a batch that 
 struct HashOfKey {
   std::size_t operator()(const Hash128& key) const { return key.low; }
 };
+
+void finish(WriteResult& result) {
+  result.duplicates = result.duplicate_indexes.size();
+  std::sort(result.errors.begin(), result.errors.end(), [](const RowError& a, const RowError& b) { return a.index < b.index; });
+}
 
 class PostgresStore final : public Store {
  public:
@@ -78,6 +86,21 @@ class PostgresStore final : public Store {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
     return postgres::verify(*connection);
   }
+  Result<StoreContents> contents() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return postgres::contents(*connection);
+  }
+  Result<std::vector<std::string>> sources(const std::string& event_type) override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return postgres::sources(*connection, event_type);
+  }
+  Result<std::unique_ptr<Replacement>> begin_replace(const ReplaceRange& range) override;
+
+  // Parts of a replacement, on its own store: one transaction from begin_whole() to commit_whole().
+  Result<std::map<std::string, std::uint64_t>> begin_whole(const ReplaceRange& range);
+  Result<WriteResult> write_whole(std::span<const Event* const> events);
+  Status commit_whole() { return connection_->commit("commit the replacement"); }
+  const std::string& place() const { return options_.place; }
 
  private:
   struct Table {
@@ -103,6 +126,8 @@ class PostgresStore final : public Store {
   Status make_partitions();
   bool forget_partitions();  // false: there are none
   Status touch_aggregates(Items items);
+  Status write_tables(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
+  Status load_realm(const Event& first);
   Status fix_realm();
   Result<std::size_t> copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result);
   Status make_stage(Table& table);
@@ -156,7 +181,7 @@ Status PostgresStore::prepare(const std::shared_ptr<const Plan>& plan) {
   if (!table.writer) {
     table.copy_sql = writer->copy_sql(quote_identifier(plan->table()));
     table.writer = std::move(writer);
-    table.aggregated = has_aggregates(*plan);
+    table.aggregated = has_aggregates(plan->event_type());
     if (is_partitioned) table.partitions.emplace();
   }
   by_plan_[&table.writer->plan()] = &table;
@@ -337,6 +362,12 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
     for (const Item& item : order_) UTP_CHECK(make_stage(*item.table));
   }
   UTP_CHECK(connection_->begin(kWrite));
+  UTP_CHECK(write_tables(events, result, staged, row_by_row));
+  return connection_->commit("commit");
+}
+
+// Within the transaction that the caller holds.
+Status PostgresStore::write_tables(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row) {
   UTP_CHECK(fix_realm());
   for (auto first = order_.begin(); first != order_.end();) {
     const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
@@ -355,16 +386,20 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
     if (result.inserted > inserted) UTP_CHECK(touch_aggregates(items));
     first = last;
   }
-  return connection_->commit("commit");
+  return {};
+}
+
+Status PostgresStore::load_realm(const Event& first) {
+  if (realm_stored_) return {};
+  UTP_TRY(realm_, stored_realm(*connection_));
+  realm_stored_ = !realm_.empty();
+  if (!realm_stored_) realm_ = first.envelope.realm;
+  return {};
 }
 
 Status PostgresStore::write_once(std::span<const Event* const> events, WriteResult& result) {
   UTP_CHECK(connect());
-  if (!realm_stored_) {
-    UTP_TRY(realm_, stored_realm(*connection_));
-    realm_stored_ = !realm_.empty();
-    if (!realm_stored_) realm_ = events.front()->envelope.realm;
-  }
+  UTP_CHECK(load_realm(*events.front()));
   plan_batch(events, result);
   if (order_.empty()) return {};
   UTP_CHECK(make_partitions());
@@ -402,10 +437,68 @@ Result<WriteResult> PostgresStore::write(std::span<const Event* const> events) {
       if (connection_ && is_conflict(connection_->last_state()) && conflicts < kConflictRetriesMax) continue;
       return fail(std::move(status.error()));
     }
-    result.duplicates = result.duplicate_indexes.size();
-    std::sort(result.errors.begin(), result.errors.end(), [](const RowError& a, const RowError& b) { return a.index < b.index; });
+    finish(result);
     return result;
   }
+}
+
+Result<std::map<std::string, std::uint64_t>> PostgresStore::begin_whole(const ReplaceRange& range) {
+  UTP_CHECK(connect());
+  std::set<std::string> tables;
+  for (auto& [name, table] : tables_) {
+    tables.insert(name.first);
+    UTP_CHECK(make_stage(table));
+  }
+  UTP_CHECK(connection_->begin("begin a replacement"));
+  return remove_range(*connection_, range, std::move(tables));
+}
+
+Result<WriteResult> PostgresStore::write_whole(std::span<const Event* const> events) {
+  WriteResult result;
+  UTP_CHECK(load_realm(*events.front()));
+  plan_batch(events, result);
+  if (!order_.empty()) {
+    UTP_CHECK(make_partitions());
+    UTP_CHECK(write_tables(events, result, true, true));
+    realm_stored_ = true;
+  }
+  finish(result);
+  return result;
+}
+
+// Has a connection of its own, as another writer would.
+class PostgresReplacement final : public Replacement {
+ public:
+  PostgresReplacement(std::unique_ptr<PostgresStore> store, std::map<std::string, std::uint64_t> removed)
+      : store_(std::move(store)), removed_(std::move(removed)) {}
+
+  const std::map<std::string, std::uint64_t>& removed() const override { return removed_; }
+  Result<WriteResult> write(std::span<const Event* const> events) override {
+    if (events.empty()) return WriteResult{};
+    if (over_) return fail(replacement_over_error(store_->place()));
+    auto result = store_->write_whole(events);
+    over_ = !result;
+    return result;
+  }
+  Status commit() override {
+    if (std::exchange(over_, true)) return fail(replacement_over_error(store_->place()));
+    return store_->commit_whole();
+  }
+
+ private:
+  std::unique_ptr<PostgresStore> store_;  // its connection ends with it, and with that the transaction
+  std::map<std::string, std::uint64_t> removed_;
+  bool over_ = false;
+};
+
+Result<std::unique_ptr<Replacement>> PostgresStore::begin_replace(const ReplaceRange& range) {
+  if (options_.read_only) return fail(read_only_error(options_.place));
+  PostgresStoreOptions options = options_;
+  options.statement_timeout_ms = std::max(options.statement_timeout_ms, options.query_timeout_ms);  // deletes more than a batch
+  auto store = std::make_unique<PostgresStore>(options);
+  for (const auto& [name, table] : tables_) UTP_CHECK(store->prepare(table.writer->shared_plan()));
+  UTP_TRY(auto removed, store->begin_whole(range));
+  return std::unique_ptr<Replacement>(new PostgresReplacement(std::move(store), std::move(removed)));
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ class TableWriter {
   static Result<std::unique_ptr<TableWriter>> create(std::shared_ptr<const Plan> plan);
 
   const Plan& plan() const { return *plan_; }
+  const std::shared_ptr<const Plan>& shared_plan() const { return plan_; }
   // "\"event_time\", \"event_time_ns\", ...": what append() writes.
   const std::string& column_list() const { return column_list_; }
   std::string copy_sql(std::string_view table) const { return "COPY " + std::string(table) + " (" + column_list_ + ") FROM STDIN BINARY"; }

@@ -1,7 +1,7 @@
 #include <filesystem>
 
 #include "drivers/store/sqlite/sqlite_store.h"
-#include "store/contract_suite.h"
+#include "store/contract_replace.h"
 
 namespace utp::store_test {
 namespace {

@@ -10,6 +10,7 @@
 #include "drivers/store/sqlite/sqlite_connection.h"
 #include "drivers/store/sqlite/sqlite_migration.h"
 #include "drivers/store/sqlite/sqlite_query.h"
+#include "drivers/store/sqlite/sqlite_replace.h"
 #include "drivers/store/sqlite/sqlite_table.h"
 #include "store/catalogue.h"
 
@@ -39,18 +40,10 @@ void prefetch_texts(const Event& event) {
   }
 }
 
-// Empty when nothing was written yet.
-Result<std::string> stored_realm(Connection& connection) {
-  UTP_TRY(const Statement statement, connection.prepare("SELECT value FROM utp_meta WHERE name = 'realm'"));
-  const int code = sqlite3_step(statement.get());
-  if (code == SQLITE_ROW) return std::string(column_text(statement.get(), 0));
-  if (code == SQLITE_DONE) return std::string();
-  return fail(connection.error(code, "read the realm"));
-}
-
 class SqliteStore final : public Store {
  public:
   explicit SqliteStore(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  const std::string& path() const { return connection_->path(); }
 
   Status prepare(const std::shared_ptr<const Plan>& plan) override;
   Result<WriteResult> write(std::span<const Event* const> events) override;
@@ -61,6 +54,12 @@ class SqliteStore final : public Store {
     return fail(Code::kUnsupported, connection_->path() + ": a SQLite store has no parts, compression or retention; use a store on PostgreSQL");
   }
   Result<std::vector<Finding>> verify() override { return sqlite::verify(*connection_); }
+  Result<StoreContents> contents() override { return sqlite::contents(*connection_); }
+  Result<std::vector<std::string>> sources(const std::string& event_type) override { return sqlite::sources(*connection_, event_type); }
+  Result<std::unique_ptr<Replacement>> begin_replace(const ReplaceRange& range) override;
+
+  // Within the transaction that the caller holds.
+  Result<WriteResult> write_batch(std::span<const Event* const> events);
 
  private:
   struct Item {
@@ -174,22 +173,64 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
   return {};
 }
 
-Result<WriteResult> SqliteStore::write(std::span<const Event* const> events) {
+Result<WriteResult> SqliteStore::write_batch(std::span<const Event* const> events) {
   WriteResult result;
-  if (events.empty()) return result;
-  if (connection_->options().read_only) return fail(read_only_error(connection_->path()));
-  UTP_TRY(Transaction transaction, Transaction::begin(*connection_));
   if (!realm_stored_) UTP_CHECK(load_realm(events.front()->envelope.realm));
   plan_batch(events, result);
-  auto status = run_batch(events, result);
-  if (status) status = transaction.commit();
-  if (!status) {
+  if (auto status = run_batch(events, result); !status) {
     for (const auto& [plan, table] : tables_) (void)table->take_row_count();
     return fail(std::move(status.error()));
   }
-  realm_stored_ = realm_stored_ || result.inserted > 0;
   std::sort(result.errors.begin(), result.errors.end(), [](const RowError& a, const RowError& b) { return a.index < b.index; });
   return result;
+}
+
+Result<WriteResult> SqliteStore::write(std::span<const Event* const> events) {
+  if (events.empty()) return WriteResult{};
+  if (connection_->options().read_only) return fail(read_only_error(connection_->path()));
+  UTP_TRY(Transaction transaction, Transaction::begin(*connection_));
+  UTP_TRY(WriteResult result, write_batch(events));
+  UTP_CHECK(transaction.commit());
+  realm_stored_ = realm_stored_ || result.inserted > 0;
+  return result;
+}
+
+// Has a connection of its own, as another writer would.
+class SqliteReplacement final : public Replacement {
+ public:
+  SqliteReplacement(std::unique_ptr<SqliteStore> store, Transaction transaction, std::map<std::string, std::uint64_t> removed)
+      : store_(std::move(store)), transaction_(std::move(transaction)), removed_(std::move(removed)) {}
+
+  const std::map<std::string, std::uint64_t>& removed() const override { return removed_; }
+  Result<WriteResult> write(std::span<const Event* const> events) override {
+    if (events.empty()) return WriteResult{};
+    if (!transaction_) return fail(replacement_over_error(store_->path()));
+    auto result = store_->write_batch(events);
+    if (!result) transaction_.reset();
+    return result;
+  }
+  Status commit() override {
+    if (!transaction_) return fail(replacement_over_error(store_->path()));
+    auto status = transaction_->commit();
+    transaction_.reset();
+    return status;
+  }
+
+ private:
+  std::unique_ptr<SqliteStore> store_;
+  std::optional<Transaction> transaction_;  // ends before the store does; none: it is over
+  std::map<std::string, std::uint64_t> removed_;
+};
+
+Result<std::unique_ptr<Replacement>> SqliteStore::begin_replace(const ReplaceRange& range) {
+  if (connection_->options().read_only) return fail(read_only_error(connection_->path()));
+  UTP_TRY(auto connection, Connection::open(connection_->options()));
+  Connection& own = *connection;
+  auto store = std::make_unique<SqliteStore>(std::move(connection));
+  for (const auto& [plan, table] : tables_) UTP_CHECK(store->prepare(table->shared_plan()));
+  UTP_TRY(Transaction transaction, Transaction::begin(own));
+  UTP_TRY(auto removed, remove_range(own, range));
+  return std::unique_ptr<Replacement>(new SqliteReplacement(std::move(store), std::move(transaction), std::move(removed)));
 }
 
 }  // namespace

@@ -12,7 +12,9 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include "schema/registry.h"
 #include "store/contract_events.h"
+#include "store/stored_events.h"
 
 namespace utp {
 namespace {
@@ -322,6 +324,63 @@ TEST_F(SqliteStore, QueriesWithoutSortingTheTable) {
   sqlite3_close(database);
   EXPECT_NE(plan.find("SEARCH ticks USING PRIMARY KEY"), std::string::npos) << plan;
   EXPECT_NE(plan.find("RIGHT PART OF ORDER BY"), std::string::npos) << plan;
+}
+
+TEST_F(SqliteStore, ARowThatSomebodyChangedIsToldFromTheOneThatWasStored) {
+  auto registry = Registry::builtin();
+  ASSERT_TRUE(registry);
+  const auto plan = registry->by_event_type("trades/v2");
+  auto store = open();
+  ASSERT_TRUE(store->prepare(plan));
+  Events events;
+  for (int i = 0; i < 3; ++i) {
+    Event& event = events.add(plan, "X", 1'000 + i);
+    Events::set_decimal(event, "price", "1.5");
+    Events::set_decimal(event, "size", "2");
+    Events::set_text(event, "side", "buy");
+    std::string payload;
+    plan->write(event.row, payload);
+    event.envelope.checksum = hash64(payload);
+  }
+  ASSERT_TRUE(store->write(events.pointers()));
+  shell("UPDATE trades SET price = 1.6 WHERE event_time = 1001; UPDATE trades SET symbol = 'Y' WHERE event_time = 1002");
+  auto stored = StoredEvents::open(*store, *registry, {});
+  ASSERT_TRUE(stored) << stored.error().message;
+  std::vector<std::string> found;
+  for (;;) {
+    const auto next = (*stored)->next();
+    ASSERT_TRUE(next) << next.error().message;
+    if (*next == nullptr) break;
+    found.push_back(!(*next)->refused.empty() ? (*next)->refused : (*next)->payload_checksum ? "other bytes" : "the same");
+  }
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_EQ(found[0], "the same");
+  EXPECT_EQ(found[1], "other bytes");
+  EXPECT_NE(found[2].find("changed after they were stored"), std::string::npos) << found[2];
+}
+
+TEST_F(SqliteStore, AReplacementWaitsForAnotherProgramAsWritesDo) {
+  auto store = open();
+  ASSERT_TRUE(store->prepare(plan_));
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const ReplaceRange range{{"ticks/v1"}, "venue.us1", {0}, {10}};
+  const auto locked = store->begin_replace(range);
+  ASSERT_FALSE(locked);
+  EXPECT_EQ(locked.error().code, Code::kUnavailable);
+  EXPECT_TRUE(locked.error().retryable);
+  sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr);
+  sqlite3_close(other);
+  auto replacement = store->begin_replace(range);
+  ASSERT_TRUE(replacement) << replacement.error().message;
+  Events events;
+  events.add(plan_, "X", 1);
+  const auto waits = store->write(events.pointers());  // the store itself is one of the others
+  ASSERT_FALSE(waits);
+  EXPECT_TRUE(waits.error().retryable);
+  replacement->reset();
+  EXPECT_TRUE(store->write(events.pointers()));
 }
 
 }  // namespace

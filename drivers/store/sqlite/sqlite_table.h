@@ -18,6 +18,7 @@ class TableWriter {
   static Result<std::unique_ptr<TableWriter>> create(Connection& connection, std::shared_ptr<const Plan> plan);
 
   const Plan& plan() const { return *plan_; }
+  const std::shared_ptr<const Plan>& shared_plan() const { return plan_; }
 
   enum class Outcome : std::uint8_t { kInserted, kDuplicate };
   // `key`: event.key(). kInvalidArgument concerns this event alone, of which nothing is stored then; any other error ends

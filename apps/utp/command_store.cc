@@ -1,0 +1,12 @@
+#include "apps/utp/command_store.h"
+
+namespace utp::app {
+
+void add_store(CLI::App& app, Context& context) {
+  CLI::App* group =
+      add_command_group(app, "store", "The store: what it has, back onto a bus",
+                        "  utp store replay --store sqlite:data/store.db --bus embedded:again --realm replay_monday");
+  add_store_replay(*group, context);
+}
+
+}  // namespace utp::app

@@ -1,0 +1,10 @@
+// The commands of the group `utp store`, each in a file of its own.
+#pragma once
+
+#include "apps/utp/command.h"
+
+namespace utp::app {
+
+void add_store_replay(CLI::App& group, Context& context);
+
+}  // namespace utp::app
