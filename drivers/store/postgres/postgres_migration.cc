@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "drivers/store/postgres/postgres_symbols.h"
 #include "store/catalogue.h"
 
 namespace utp::postgres {
@@ -44,6 +45,7 @@ Status make_catalogue(Connection& connection) {
                                 "schema_ref text NOT NULL, exploded boolean NOT NULL)"));
   UTP_CHECK(execute(connection, "CREATE TABLE IF NOT EXISTS utp_columns (table_name text NOT NULL, position integer NOT NULL, name text "
                                 "NOT NULL, kind text NOT NULL, PRIMARY KEY (table_name, position))"));
+  UTP_CHECK(make_symbol_list(connection));
   UTP_CHECK(execute(connection, "INSERT INTO utp_meta (name, value) VALUES ('layout', $1) ON CONFLICT DO NOTHING",
                     {text_parameter(std::to_string(kLayoutVersion))}));
   return connection.commit(kMigrate);
@@ -75,6 +77,8 @@ Status migrate_locked(Connection& connection, const Plan& plan, const std::vecto
   } else {
     UTP_TRY(const std::string sql, create_table_sql(plan, SqlDialect::kPostgres));
     UTP_CHECK(execute(connection, sql));
+    // For one symbol's history and its last value: the primary key knows only times (docs/adr/0009-postgres-layout.md).
+    UTP_CHECK(execute(connection, "CREATE INDEX ON " + quote_identifier(plan.table()) + " (symbol, event_time)"));
   }
   for (const StoredColumn& column : columns) {
     if (known.kinds.contains(column.name)) continue;

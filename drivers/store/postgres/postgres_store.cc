@@ -10,6 +10,7 @@
 #include "drivers/store/postgres/postgres_connection.h"
 #include "drivers/store/postgres/postgres_migration.h"
 #include "drivers/store/postgres/postgres_query.h"
+#include "drivers/store/postgres/postgres_symbols.h"
 #include "drivers/store/postgres/postgres_table.h"
 #include "store/catalogue.h"
 
@@ -38,7 +39,7 @@ class PostgresStore final : public Store {
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override {
     UTP_TRY(auto connection, Connection::open(options_, Use::kRead));
-    return run_query(std::move(connection), query, options_.fetch_rows);
+    return run_query(std::move(connection), query);
   }
   Result<std::vector<TableStats>> stats() override {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
@@ -81,6 +82,7 @@ class PostgresStore final : public Store {
   int staged_batches_ = kCleanBatches;  // so many more clean ones before COPY goes straight into the table
   int stages_ = 0;                      // made on this connection
   std::vector<Item> order_;             // of the batch in hand
+  SymbolList symbols_;
   CopyBuffer buffer_;
 };
 
@@ -99,6 +101,7 @@ Status PostgresStore::connect() {
     }
     opened_ = true;
   }
+  if (!options_.read_only) UTP_CHECK(symbols_.reset(*connection));
   connection_ = std::move(connection);
   return {};
 }
@@ -264,6 +267,8 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
   }
   UTP_CHECK(connection_->begin(kWrite));
   UTP_CHECK(fix_realm());
+  for (const Item& item : order_) symbols_.note(item.table->writer->plan().table(), events[item.index]->envelope.symbol);
+  UTP_CHECK(symbols_.store(*connection_));
   for (auto first = order_.begin(); first != order_.end();) {
     const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
     const Items items(first, last);
@@ -279,7 +284,9 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
     }
     first = last;
   }
-  return connection_->commit("commit");
+  UTP_CHECK(connection_->commit("commit"));
+  symbols_.committed();
+  return {};
 }
 
 Status PostgresStore::write_once(std::span<const Event* const> events, WriteResult& result) {
@@ -295,7 +302,10 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   const auto attempt = [&](bool staged, bool row_by_row) -> Status {
     result = planned;
     auto status = transaction(events, result, staged, row_by_row);
-    if (!status) connection_->roll_back();
+    if (!status) {
+      connection_->roll_back();
+      symbols_.rolled_back();
+    }
     return status;
   };
   bool staged = staged_batches_ > 0;
