@@ -197,9 +197,11 @@ std::string select_last(const Table& table, const Query& query) {
   std::string symbols = "SELECT DISTINCT symbol FROM " + name;
   if (table.lists_symbols) symbols = "SELECT symbol FROM utp_symbols WHERE table_name = " + text_literal(table.name);
   if (!query.symbols.empty()) symbols = "SELECT DISTINCT unnest(" + text_list_literal(query.symbols) + ")";
-  std::string last = " FROM " + name + " WHERE symbol = utp_asked.symbol" + time_condition(*query.as_of, "<=", "<=");
+  // The index ends at the newest microsecond; the order among its events is made of those alone, since a sort that goes on
+  // where the index ends is not made of compressed chunks: they would be read to their begin.
+  std::string last = " FROM (SELECT * FROM " + name + " WHERE symbol = utp_asked.symbol" + time_condition(*query.as_of, "<=", "<=");
   if (query.from) last += time_condition(*query.from, ">=", ">=");
-  last += list_condition("source_id", query.sources) + " ORDER BY event_time DESC, event_time_ns DESC, sequence DESC, key DESC LIMIT 1";
+  last += list_condition("source_id", query.sources) + " ORDER BY event_time DESC FETCH FIRST 1 ROW WITH TIES) AS utp_newest ORDER BY event_time_ns DESC, sequence DESC, key DESC LIMIT 1";
   std::string sql = "SELECT " + select_columns(table, "utp_row.") + " FROM (" + symbols + ") AS utp_asked (symbol) CROSS JOIN LATERAL (";
   if (table.exploded) {
     sql += "SELECT event_time, key" + last + ") AS utp_last JOIN " + name + " AS utp_row ON utp_row.event_time = utp_last.event_time AND utp_row.key = utp_last.key";

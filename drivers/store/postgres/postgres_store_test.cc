@@ -248,32 +248,6 @@ TEST_F(PostgresStore, ReadsWithSeveralCursorsWhileItWrites) {
   EXPECT_TRUE((*second)->next(values));
 }
 
-TEST_F(PostgresStore, ListsEachSymbolOnceInTheTransactionOfItsFirstRow) {
-  auto store = open_prepared();
-  Events events;
-  for (const char* symbol : {"B", "A", "B", "it's", "{\"\\,}"}) events.add(plan_, symbol, 1, events.size());
-  events.add(plan_, std::string_view("nul\0", 4), 1, 9);  // refused, and the others stay
-  EXPECT_EQ(store->write(events.pointers())->inserted, 5u);
-  write(*store, plan_, {2});
-  write(*open_prepared(), plan_, {3});
-  EXPECT_EQ(server().sql("SELECT table_name || ' ' || symbol FROM utp_symbols ORDER BY symbol COLLATE \"C\"", schema_), "ticks A ticks B ticks X ticks it's ticks {\"\\,}");
-  EXPECT_EQ(server().statements(schema_, "INSERT INTO utp_symbols"), 3);  // each writer has to ask once
-}
-
-TEST_F(PostgresStore, FindsTheSymbolsOfAStoreThatHasNoList) {
-  auto store = open_prepared();
-  write(*store, plan_, {1});
-  server().sql("DROP TABLE utp_symbols", schema_);
-  store = open_prepared();
-  write(*store, plan_, {2});
-  auto cursor = store->query({.event_type = "ticks/v1", .as_of = kEndOfTime});
-  ASSERT_TRUE(cursor) << cursor.error().message;
-  std::vector<Value> values;
-  ASSERT_TRUE(*(*cursor)->next(values));
-  EXPECT_EQ(values[0].as_time().ns, 2);
-  EXPECT_FALSE(*(*cursor)->next(values));
-}
-
 TEST_F(PostgresStore, TakesTheSameKeysInOppositeOrderFromTwoWriters) {
   constexpr int kEvents = 400;
   Events events;
