@@ -40,10 +40,13 @@ std::string connect_state(std::string_view message) {
 
 }  // namespace
 
-std::int64_t Rows::integer(int row, int column) const {
-  const std::string_view b = bytes(row, column);
-  std::uint64_t value = !b.empty() && (b[0] & 0x80) != 0 ? ~std::uint64_t{0} : 0;
-  for (const char c : b) value = value << 8 | static_cast<unsigned char>(c);
+std::int64_t read_integer(std::string_view bytes) {
+  std::uint64_t value = !bytes.empty() && (bytes[0] & 0x80) != 0 ? ~std::uint64_t{0} : 0;
+  if (bytes.size() == sizeof value) {
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return static_cast<std::int64_t>(__builtin_bswap64(value));
+  }
+  for (const char c : bytes) value = value << 8 | static_cast<unsigned char>(c);
   return static_cast<std::int64_t>(value);
 }
 

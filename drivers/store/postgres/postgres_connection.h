@@ -27,6 +27,8 @@ struct FinishConnection {
   void operator()(PGconn* connection) const { PQfinish(connection); }
 };
 
+std::int64_t read_integer(std::string_view bytes);  // of 1, 2, 4 or 8 bytes, as the wire's binary form has it
+
 // The rows of a statement, in the wire's binary form.
 class Rows {
  public:
@@ -37,7 +39,7 @@ class Rows {
     return {PQgetvalue(result_.get(), row, column), static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
   }
   std::string text(int row, int column) const { return std::string(bytes(row, column)); }
-  std::int64_t integer(int row, int column) const;  // of 1, 2, 4 or 8 bytes
+  std::int64_t integer(int row, int column) const { return read_integer(bytes(row, column)); }
   PGresult* get() const { return result_.get(); }
 
  private:

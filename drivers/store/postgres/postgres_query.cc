@@ -13,12 +13,6 @@ namespace {
 
 constexpr std::string_view kDoing = "query";
 
-std::int64_t integer_of(std::string_view bytes) {
-  std::uint64_t value = !bytes.empty() && (bytes[0] & 0x80) != 0 ? ~std::uint64_t{0} : 0;
-  for (const char c : bytes) value = value << 8 | static_cast<unsigned char>(c);
-  return static_cast<std::int64_t>(value);
-}
-
 // The rows of a COPY in the binary form, as they come, within a transaction of its own: a reader sees one moment of the table.
 class PostgresCursor final : public Cursor {
  public:
@@ -68,7 +62,7 @@ class PostgresCursor final : public Cursor {
     rest_.remove_prefix(size);
     return out;
   }
-  std::int64_t take_integer(std::size_t size) { return integer_of(take(size)); }
+  std::int64_t take_integer(std::size_t size) { return read_integer(take(size)); }
   // Empty for null.
   std::optional<std::string_view> take_field() {
     std::uint32_t size = 0;
@@ -85,15 +79,15 @@ class PostgresCursor final : public Cursor {
     if (kind == StoredKind::kTime) {
       const auto below = take_field();
       if (!field || !below) return Value::null();
-      return Value::of(Timestamp{nanoseconds(integer_of(*field) + kEpochShiftUs, integer_of(*below))});
+      return Value::of(Timestamp{nanoseconds(read_integer(*field) + kEpochShiftUs, read_integer(*below))});
     }
     if (!field) return Value::null();
     switch (kind) {
-      case StoredKind::kBool: return Value::of(integer_of(*field) != 0);
+      case StoredKind::kBool: return Value::of(read_integer(*field) != 0);
       case StoredKind::kInteger:
-      case StoredKind::kRowNumber: return Value::of(integer_of(*field));
+      case StoredKind::kRowNumber: return Value::of(read_integer(*field));
       case StoredKind::kDecimal: {
-        const auto number = Decimal::from_double(std::bit_cast<double>(integer_of(*field)));
+        const auto number = Decimal::from_double(std::bit_cast<double>(read_integer(*field)));
         return number ? Value::of(*number) : Value::null();
       }
       case StoredKind::kText:
@@ -104,7 +98,7 @@ class PostgresCursor final : public Cursor {
         return Value::of(std::string_view(key_, sizeof key_));
       }
       case StoredKind::kChecksum:
-        write_hex64(checksum_, static_cast<std::uint64_t>(integer_of(*field)));
+        write_hex64(checksum_, static_cast<std::uint64_t>(read_integer(*field)));
         return Value::of(std::string_view(checksum_, sizeof checksum_));
       case StoredKind::kTime: break;
     }
@@ -226,9 +220,8 @@ std::string settings_of(const Query& query) {
 
 Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query) {
   UTP_CHECK(check_query(connection->place(), query));
-  UTP_TRY(const Rows begun, connection->run("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", kDoing));
+  UTP_CHECK(connection->execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; " + settings_of(query), kDoing));
   UTP_TRY(Table table, find_table(*connection, query.event_type));
-  UTP_CHECK(connection->execute(settings_of(query), kDoing));
   UTP_CHECK(connection->begin_copy_out("COPY (" + (query.as_of ? select_last(table, query) : select_rows(table, query)) + ") TO STDOUT (FORMAT binary)", kDoing));
   return std::unique_ptr<Cursor>(new PostgresCursor(std::move(connection), std::move(table.columns), std::move(table.kinds)));
 }
