@@ -269,6 +269,11 @@ class CommandLine(unittest.TestCase):
     def test_WrongArgumentsAreRefusedBeforeAnythingIsOpened(self):
         for option in (["--limit", "0"], ["--limit", "-1"], ["--from", "2026-11-23", "--to", "2026-11-22"]):
             self.refused("query", "trades/v2", *option, code=2, says=[option[-2]])
+        time = "2026-11-22"
+        for options, says in ((["--last", "--to", time], "--to"), (["--last", "--newest"], "--newest"), (["--last", "--as-of", time], "--last"),
+                              (["--as-of", time, "--to", time], "--to"), (["--as-of", time, "--newest"], "--newest"), (["--as-of", "yesterday"], "yesterday"),
+                              (["--as-of", time, "--from", "2026-11-23"], "--from")):
+            self.refused("query", "trades/v2", *options, code=2, says=[says])
         self.refused("query", "trades/v2", "--chamber", "nope.yaml", code=3, says=["nope.yaml"])
         self.refused("query", "trades/v2", "--schemas", "/nope", "--store", "sqlite:x.db", code=3, says=["/nope"])
         self.refused("query", "dlq/v1", "--store", "sqlite:x.db", code=3, says=["utp dlq list"])
@@ -483,6 +488,32 @@ class CommandLine(unittest.TestCase):
         some = json.loads(self.utp("query", "trades/v2", *store, "--symbol", symbol, "--json", "--from", times[1], "--to", times[-1]).stdout)
         self.assertTrue(all(times[1] <= r["event_time"] < times[-1] for r in some))
         self.assertEqual(json.loads(self.utp("query", "trades/v2", *store, "--symbol", "NONE", "--json").stdout), [])
+
+    def test_QueryGivesTheLastEventOfEachSymbol(self):
+        self.demo()
+        store = ["--store", f"sqlite:{self.folder / 'demo' / 'store.db'}"]
+        history = json.loads(self.utp("query", "quotes/v2", *store, "--json").stdout)
+
+        def last_of(rows):
+            found = {row["symbol"]: row for row in rows}
+            return [found[symbol] for symbol in sorted(found)]
+
+        last = json.loads(self.utp("query", "quotes/v2", *store, "--last", "--json").stdout)
+        self.assertGreater(len(last), 1)
+        self.assertEqual(last, last_of(history))
+        middle = history[len(history) // 2]["event_time"]
+        then = [row for row in history if row["event_time"] <= middle]
+        as_of = ["query", "quotes/v2", *store, "--as-of", middle]
+        self.assertEqual(json.loads(self.utp(*as_of, "--json").stdout), last_of(then))
+        self.assertEqual([json.loads(line) for line in self.utp(*as_of, "--format", "jsonl").stdout.splitlines()], last_of(then))
+        rows = list(csv.DictReader(io.StringIO(self.utp(*as_of, "--format", "csv").stdout)))
+        self.assertEqual([row["key"] for row in rows], [row["key"] for row in last_of(then)])
+        self.assertEqual(len(self.utp(*as_of, "--format", "table", "--limit", "1").stdout.splitlines()), 2)
+        one = last[-1]
+        self.assertEqual(json.loads(self.utp("query", "quotes/v2", *store, "--last", "--symbol", one["symbol"], "--source", one["source_id"], "--json").stdout), [one])
+        recent = json.loads(self.utp("query", "quotes/v2", *store, "--last", "--from", one["event_time"], "--json").stdout)
+        self.assertEqual(recent, [row for row in last if row["event_time"] >= one["event_time"]])
+        self.assertEqual(json.loads(self.utp("query", "quotes/v2", *store, "--as-of", "2000-01-01", "--json").stdout), [])
 
     def test_QueryWritesAWholeFile(self):
         self.demo()

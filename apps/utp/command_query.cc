@@ -1,5 +1,8 @@
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include <fmt/format.h>
 
 #include "apps/utp/command.h"
@@ -17,30 +20,39 @@ constexpr std::size_t kTableSampleRows = 200;  // column widths of a table are t
 
 struct QueryOptions {
   PlaceOptions place;
-  std::string event_type, from, to, format, output;
+  std::string event_type, from, to, as_of, format, output;
   std::vector<std::string> symbols, sources;
   std::uint64_t limit = 0;
-  bool newest = false;
+  bool newest = false, last = false;
 };
 
-std::string csv_field(std::string text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  for (std::size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) text.insert(at, 1, '"');
-  return '"' + text + '"';
+void append_csv_text(std::string& out, std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) {
+    out += text;
+    return;
+  }
+  out += '"';
+  for (const char c : text) {
+    if (c == '"') out += c;
+    out += c;
+  }
+  out += '"';
 }
 
-std::string plain(const QueryColumn& column, const Value& value) {
+// `csv`: texts are quoted where they have to be; nothing else has a comma or a quote.
+void append_plain(std::string& out, const QueryColumn& column, const Value& value, bool csv) {
+  char text[std::max(Decimal::kTextMax, Timestamp::kTextSize)];
   switch (value.kind) {
     case Kind::kAbsent:
-    case Kind::kNull: return {};
-    case Kind::kBool: return value.as_bool() ? "true" : "false";
-    case Kind::kInteger: return std::to_string(value.as_integer());
-    case Kind::kDecimal: return value.as_decimal().to_string();
-    case Kind::kTime: return value.as_time().to_string();
-    case Kind::kText: return std::string(value.as_text());
+    case Kind::kNull: return;
+    case Kind::kBool: out += value.as_bool() ? "true" : "false"; return;
+    case Kind::kInteger: out.append(text, std::to_chars(text, text + sizeof text, value.as_integer()).ptr); return;
+    case Kind::kDecimal: out.append(text, value.as_decimal().write(text)); return;
+    case Kind::kTime: out.append(text, value.as_time().write(text)); return;
+    case Kind::kText: csv ? append_csv_text(out, value.as_text()) : void(out += value.as_text()); return;
     case Kind::kArray: break;
   }
-  return fmt::format("<{}>", column.name);
+  out += fmt::format("<{}>", column.name);
 }
 
 void append_json(const QueryColumn& column, const Value& value, JsonWriter& json) {
@@ -66,9 +78,11 @@ class RowWriter {
 
   Status begin() {
     if (format_ == "csv") {
-      std::string line;
-      for (const QueryColumn& c : columns_) line += (line.empty() ? "" : ",") + csv_field(c.name);
-      return out_.write(line + "\n");
+      for (std::size_t c = 0; c < columns_.size(); ++c) {
+        if (c > 0) line_ += ',';
+        append_csv_text(line_, columns_[c].name);
+      }
+      return out_.write(line_ + "\n");
     }
     return format_ == "json" ? out_.write("[") : Status{};
   }
@@ -79,7 +93,7 @@ class RowWriter {
     if (format_ == "csv") {
       for (std::size_t c = 0; c < columns_.size(); ++c) {
         if (c > 0) line_ += ',';
-        line_ += csv_field(plain(columns_[c], values[c]));
+        append_plain(line_, columns_[c], values[c], true);
       }
     } else {
       if (format_ == "json") line_ = rows_ == 0 ? "\n" : ",\n";
@@ -103,7 +117,7 @@ class RowWriter {
   Status table_row(std::span<const Value> values) {
     ++rows_;
     std::vector<std::string> cells;
-    for (std::size_t c = 0; c < columns_.size(); ++c) cells.push_back(plain(columns_[c], values[c]));
+    for (std::size_t c = 0; c < columns_.size(); ++c) append_plain(cells.emplace_back(), columns_[c], values[c], false);
     if (!widths_.empty()) return print(cells);
     sample_.push_back(std::move(cells));
     return sample_.size() < kTableSampleRows ? Status{} : flush_sample();
@@ -174,6 +188,8 @@ Result<std::uint64_t> print_rows(const QueryOptions& options, const Place& place
   Query query;
   if (!options.from.empty()) query.from = Timestamp::parse_lenient(options.from);
   if (!options.to.empty()) query.to = Timestamp::parse_lenient(options.to);
+  if (!options.as_of.empty()) query.as_of = Timestamp::parse_lenient(options.as_of);
+  if (options.last) query.as_of = kEndOfTime;
   query.event_type = options.event_type;
   query.symbols = options.symbols;
   query.sources = options.sources;
@@ -215,12 +231,30 @@ int query_command(QueryOptions& options, Context& context) {
   return kOk;
 }
 
+void check_options(const QueryOptions& options) {
+  const auto time = [](const std::string& text) { return *Timestamp::parse_lenient(text); };
+  const auto refuse = [](const char* option, const char* why) { throw CLI::ValidationError(option, why); };
+  if (!options.from.empty() && !options.to.empty() && time(options.from) >= time(options.to)) {
+    refuse("--to", "is not after --from: nothing can lie between them");
+  }
+  if (!options.from.empty() && !options.as_of.empty() && time(options.from) > time(options.as_of)) {
+    refuse("--as-of", "is before --from: nothing can lie between them");
+  }
+  if (options.last && !options.as_of.empty()) refuse("--as-of", "goes without --last: either the last events of all, or the last at a time");
+  if (!options.last && options.as_of.empty()) return;
+  const char* option = options.last ? "--last" : "--as-of";
+  if (!options.to.empty()) refuse(option, "goes without --to: for the last event before a time give --as-of alone; --from says how far back to look");
+  if (options.newest) refuse(option, "goes without --newest: each symbol has one event, and they come in the order of the symbols");
+}
+
 }  // namespace
 
 void add_query(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, context, "query", "Stored events of one type",
                                   "  utp query trades/v2 --symbol BTC-USD --newest --limit 20\n"
                                   "  utp query quotes/v2 --store sqlite:store.db --from 2026-11-22 --to 2026-11-23 --format csv --output quotes.csv\n"
+                                  "  utp query quotes/v2 --last\n"
+                                  "  utp query quotes/v2 --as-of 2026-11-22T16:00:00 --symbol BTC-USD --symbol ETH-USD\n"
                                   "  utp query orderbook/v1 --format jsonl | jq .bids");
   auto options = std::make_shared<QueryOptions>();
   command->add_option("EVENT_TYPE", options->event_type, "Such as trades/v2")->required();
@@ -230,14 +264,14 @@ void add_query(CLI::App& app, Context& context) {
   command->add_option("--to", options->to, "Event time, exclusive")->check(check_time);
   command->add_option("--limit", options->limit, "At most so many rows")->check(CLI::PositiveNumber);
   command->add_flag("--newest", options->newest, "Newest first");
+  command->add_flag("--last", options->last, "The last event of each symbol; --from says how far back to look");
+  command->add_option("--as-of", options->as_of, "The last event of each symbol at this time, inclusive")->check(check_time);
   command->add_option("--format", options->format, "Default: table on a terminal, csv else; json is one array, jsonl an object a line")
       ->check(CLI::IsMember({"csv", "json", "jsonl", "table"}));
   command->add_option("-o,--output", options->output, "File instead of standard output; complete or not there");
   add_place_options(*command, options->place, kUsesStore | kUsesSchemas);
   command->callback([&context, options] {
-    if (!options->from.empty() && !options->to.empty() && *Timestamp::parse_lenient(options->from) >= *Timestamp::parse_lenient(options->to)) {
-      throw CLI::ValidationError("--to", "is not after --from: nothing can lie between them");
-    }
+    check_options(*options);
     context.action = [&context, options] { return query_command(*options, context); };
   });
 }

@@ -103,6 +103,11 @@ Error realm_of_store_error(std::string_view store, std::string_view realm, std::
           false};
 }
 
+Status check_query(std::string_view store, const Query& query) {
+  if (!query.as_of || (!query.to && !query.newest_first)) return {};
+  return fail(Code::kInvalidArgument, at(store) + "as_of answers with one event a symbol: it goes with neither `to` nor newest_first");
+}
+
 Error no_event_type_error(std::string_view store, std::string_view event_type, const std::vector<std::string>& known) {
   std::string list;
   for (const std::string& entry : known) list += (list.empty() ? "" : ", ") + entry;

@@ -39,6 +39,7 @@ Error read_only_migration_error(std::string_view store, const Plan& plan);
 Error not_prepared_error(std::string_view store, const Event& event);
 Error realm_of_event_error(std::string_view store, std::string_view realm, std::string_view of_event);
 Error realm_of_store_error(std::string_view store, std::string_view realm, std::string_view wanted);
+Status check_query(std::string_view store, const Query& query);
 Error no_event_type_error(std::string_view store, std::string_view event_type, const std::vector<std::string>& known);
 
 }  // namespace utp

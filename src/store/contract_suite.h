@@ -1,6 +1,7 @@
 // The contract of Store as tests. A driver's test program defines how to open it and instantiates the suite:
 //
 //   INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContract, ::testing::Values(make_sqlite_harness));
+//   INSTANTIATE_TEST_SUITE_P(Sqlite, StoreAsOf, ::testing::Values(make_sqlite_harness));
 #pragma once
 
 #include <sys/wait.h>
@@ -519,3 +520,5 @@ TEST_P(StoreContract, KeepsWholeCommittedBatchesWhenItsProcessIsKilled) {
 }
 
 }  // namespace utp::store_test
+
+#include "store/contract_as_of.h"

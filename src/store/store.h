@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <map>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -43,9 +44,14 @@ struct Query {
   std::vector<std::string> sources;   // empty = all
   std::optional<Timestamp> from;      // event time, inclusive
   std::optional<Timestamp> to;        // exclusive
-  std::uint64_t limit = 0;            // 0 = no limit
+  std::uint64_t limit = 0;            // rows; 0 = no limit
   bool newest_first = false;          // order is by event time, then symbol, sequence
+  // Of each symbol its newest event at or before this time, to the nanosecond, of `sources` and not before `from`; of several
+  // at the same time the one that the order above has last. Ordered by the symbol's bytes; an exploded event gives all of its
+  // rows. kInvalidArgument with `to` or newest_first. kEndOfTime asks for the last value of each symbol.
+  std::optional<Timestamp> as_of;
 };
+inline constexpr Timestamp kEndOfTime{std::numeric_limits<std::int64_t>::max()};
 
 // One stored row: header columns, then the payload's columns by name (an exploded array gives a row per element).
 struct QueryColumn {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 
 namespace utp::postgres {
@@ -39,17 +40,22 @@ std::string connect_state(std::string_view message) {
 
 }  // namespace
 
-std::int64_t Rows::integer(int row, int column) const {
-  const std::string_view b = bytes(row, column);
-  std::uint64_t value = !b.empty() && (b[0] & 0x80) != 0 ? ~std::uint64_t{0} : 0;
-  for (const char c : b) value = value << 8 | static_cast<unsigned char>(c);
+std::int64_t read_integer(std::string_view bytes) {
+  std::uint64_t value = !bytes.empty() && (bytes[0] & 0x80) != 0 ? ~std::uint64_t{0} : 0;
+  if (bytes.size() == sizeof value) {
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return static_cast<std::int64_t>(__builtin_bswap64(value));
+  }
+  for (const char c : bytes) value = value << 8 | static_cast<unsigned char>(c);
   return static_cast<std::int64_t>(value);
 }
 
 Parameter text_parameter(std::string_view text) { return {kText, std::string(text), 1}; }
 Parameter integer_parameter(std::int64_t number) { return {kInt8, big_endian(number), 1}; }
 Parameter time_parameter(std::int64_t us) { return {kTimestamptz, big_endian(us - kEpochShiftUs), 1}; }
-Parameter text_list_parameter(const std::vector<std::string>& texts) {
+namespace {
+
+std::string text_list(const std::vector<std::string>& texts) {
   std::string out = "{";
   for (const std::string& text : texts) {
     if (out.size() > 1) out += ',';
@@ -60,7 +66,39 @@ Parameter text_list_parameter(const std::vector<std::string>& texts) {
     }
     out += '"';
   }
-  return {kTextArray, out + "}", 0};
+  return out + "}";
+}
+
+}  // namespace
+
+Parameter text_list_parameter(const std::vector<std::string>& texts) { return {kTextArray, text_list(texts), 0}; }
+
+// A statement is checked to be UTF-8 before it is read, so a quote is never a part of another character.
+std::string text_literal(std::string_view text) {
+  std::string out = "E'";
+  for (const char c : text) {
+    if (c == '\0') {
+      out += "\\x00";  // which the server refuses, as it does in a parameter
+      continue;
+    }
+    if (c == '\'' || c == '\\') out += c;
+    out += c;
+  }
+  return out + "'::text";
+}
+
+std::string text_list_literal(const std::vector<std::string>& texts) { return text_literal(text_list(texts)) + "[]"; }
+
+std::string time_literal(std::int64_t us) {
+  const std::chrono::sys_time<std::chrono::microseconds> time{std::chrono::microseconds(us)};
+  const auto day = std::chrono::floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss clock(time - day);
+  char out[80];
+  std::snprintf(out, sizeof out, "timestamptz '%04d-%02u-%02u %02d:%02d:%02d.%06d+00'", static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                static_cast<unsigned>(date.day()), static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
+                static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
+  return out;
 }
 
 Result<std::unique_ptr<Connection>> Connection::open(const PostgresStoreOptions& options, Use use) {
@@ -123,11 +161,20 @@ Status Connection::connect(Use use) {
   }
   PQsetnonblocking(handle_.get(), 1);
   const std::int64_t limit_ms = use == Use::kWrite ? options_.statement_timeout_ms : options_.query_timeout_ms;
-  UTP_TRY(const Rows set, run("SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $2, false)", kDoing,
+  // Compiling a plan takes longer than it saves here: a look at 30 partitions is over before.
+  UTP_TRY(const Rows set, run("SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $2, false), "
+                              "set_config('jit', 'off', false)", kDoing,
                               {text_parameter(number(limit_ms)),
                                text_parameter(number(use == Use::kWrite ? options_.idle_in_transaction_timeout_ms : 0))}));
   silence_ms_ = limit_ms + options_.answer_timeout_ms;
   cancel_.reset(PQgetCancel(handle_.get()));
+  if (use == Use::kRead) {
+    // A reader that leaves in the middle just closes; the server then ends the query within a second, also while it has nothing
+    // to send yet. A server on a system that cannot look refuses: there such a query ends with its first row.
+    const auto looks = run("SET client_connection_check_interval = '1s'", kDoing);
+    if (!looks && broken()) return fail(looks.error());
+    last_state_.clear();
+  }
   return {};
 }
 
@@ -172,7 +219,7 @@ Status Connection::wait(short events, std::int64_t timeout_ms, std::string_view 
     last_state_.clear();
     return fail(Code::kUnavailable,
                 "store " + place() + ": " + std::string(doing) + ": the server said nothing for " + std::to_string(silence_ms_) +
-                    " ms. It hangs or its machine is gone; the next call connects again",
+                    " ms. It hangs, its machine is gone, or the query needs longer; the next call connects again",
                 true);
   }
 }
@@ -232,6 +279,13 @@ Result<Rows> Connection::run(const std::string& sql, std::string_view doing, std
   return take_all(doing);
 }
 
+Status Connection::execute(const std::string& sql, std::string_view doing) {
+  if (broken() || PQsendQuery(handle_.get(), sql.c_str()) == 0) return fail(lost(doing));
+  UTP_CHECK(flush(doing));
+  UTP_TRY(const Rows done, take_all(doing));
+  return {};
+}
+
 Status Connection::begin(std::string_view doing) {
   UTP_TRY(const Rows done, run("BEGIN ISOLATION LEVEL READ COMMITTED", doing));
   return {};
@@ -259,6 +313,36 @@ Status Connection::begin_copy(const std::string& sql, std::string_view doing) {
   Error error = failure(answer.get(), doing);
   if (handle_) (void)take_all(doing);
   return fail(std::move(error));
+}
+
+Status Connection::begin_copy_out(const std::string& sql, std::string_view doing) {
+  if (broken() || PQsendQuery(handle_.get(), sql.c_str()) == 0) return fail(lost(doing));
+  UTP_CHECK(flush(doing));
+  UTP_TRY(const Rows answer, take_result(doing));
+  if (PQresultStatus(answer.get()) == PGRES_COPY_OUT) return {};
+  Error error = failure(answer.get(), doing);
+  if (handle_) (void)take_all(doing);
+  return fail(std::move(error));
+}
+
+Result<std::optional<std::string_view>> Connection::copy_row(std::string_view doing) {
+  row_.reset();
+  if (broken()) return fail(lost(doing));
+  for (;;) {
+    char* bytes = nullptr;
+    const int size = PQgetCopyData(handle_.get(), &bytes, 1);
+    if (size > 0) {
+      row_.reset(bytes);
+      return std::string_view(bytes, static_cast<std::size_t>(size));
+    }
+    if (size == -2) return fail(lost(doing));
+    if (size == -1) {
+      UTP_TRY(const Rows done, take_all(doing));
+      return std::nullopt;
+    }
+    UTP_CHECK(wait(POLLIN, silence_ms_, doing));
+    if (PQconsumeInput(handle_.get()) == 0) return fail(lost(doing));
+  }
 }
 
 Status Connection::copy(std::span<const char> bytes, std::string_view doing) {

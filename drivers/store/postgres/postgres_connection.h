@@ -23,9 +23,14 @@ struct ClearResult {
 struct FreeCancel {
   void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
 };
+struct FreeMemory {
+  void operator()(char* bytes) const { PQfreemem(bytes); }
+};
 struct FinishConnection {
   void operator()(PGconn* connection) const { PQfinish(connection); }
 };
+
+std::int64_t read_integer(std::string_view bytes);  // of 1, 2, 4 or 8 bytes, as the wire's binary form has it
 
 // The rows of a statement, in the wire's binary form.
 class Rows {
@@ -37,7 +42,7 @@ class Rows {
     return {PQgetvalue(result_.get(), row, column), static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
   }
   std::string text(int row, int column) const { return std::string(bytes(row, column)); }
-  std::int64_t integer(int row, int column) const;  // of 1, 2, 4 or 8 bytes
+  std::int64_t integer(int row, int column) const { return read_integer(bytes(row, column)); }
   PGresult* get() const { return result_.get(); }
 
  private:
@@ -54,6 +59,10 @@ Parameter text_parameter(std::string_view text);
 Parameter integer_parameter(std::int64_t number);
 Parameter time_parameter(std::int64_t microseconds_since_1970);
 Parameter text_list_parameter(const std::vector<std::string>& texts);
+// For statements that take no parameters (COPY).
+std::string text_literal(std::string_view text);
+std::string text_list_literal(const std::vector<std::string>& texts);
+std::string time_literal(std::int64_t microseconds_since_1970);
 
 // timestamptz counts from 2000-01-01.
 inline constexpr std::int64_t kEpochShiftUs = 946'684'800'000'000;
@@ -81,6 +90,8 @@ class Connection {
   Result<Rows> run(const std::string& sql, std::string_view doing, std::initializer_list<Parameter> parameters) {
     return run(sql, doing, std::span<const Parameter>(parameters.begin(), parameters.size()));
   }
+  // Statements without parameters and rows.
+  Status execute(const std::string& sql, std::string_view doing);
   Status begin(std::string_view doing);
   Status commit(std::string_view doing);  // fails, retryable, when the server rolled back instead
   void roll_back();                       // after a failure; the connection is broken() when that fails too
@@ -92,6 +103,10 @@ class Connection {
 
   // Any thread, while the object lives: asks the server to end the statement that is under way.
   void cancel() const;
+  // COPY ... TO STDOUT: begin_copy_out, then copy_row until it is empty. A message's bytes are valid until the next call. The
+  // server works ahead, as far as the network holds what it sends.
+  Status begin_copy_out(const std::string& sql, std::string_view doing);
+  Result<std::optional<std::string_view>> copy_row(std::string_view doing);
 
   bool broken() const { return !handle_ || PQstatus(handle_.get()) != CONNECTION_OK; }
   // SQLSTATE of the last failure; "" when the server said none (the connection was lost, or hung).
@@ -112,6 +127,7 @@ class Connection {
   std::int64_t silence_ms_ = 0;  // how long the server may say nothing
   std::unique_ptr<PGconn, FinishConnection> handle_;
   std::unique_ptr<PGcancel, FreeCancel> cancel_;
+  std::unique_ptr<char, FreeMemory> row_;  // of copy_row
   std::string last_state_;
 };
 

@@ -24,9 +24,10 @@ class PostgresHarness final : public StoreHarness {
   std::string schema_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Postgres, StoreContract,
-                         ::testing::Values(MakeStoreHarness([] { return std::make_unique<PostgresHarness>(); })),
-                         [](const auto&) { return std::string("Server"); });
+const auto kHarness = ::testing::Values(MakeStoreHarness([] { return std::make_unique<PostgresHarness>(); }));
+const auto kName = [](const auto&) { return std::string("Server"); };
+INSTANTIATE_TEST_SUITE_P(Postgres, StoreContract, kHarness, kName);
+INSTANTIATE_TEST_SUITE_P(Postgres, StoreAsOf, kHarness, kName);
 
 }  // namespace
 }  // namespace utp::store_test

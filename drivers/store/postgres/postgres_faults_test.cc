@@ -1,5 +1,10 @@
 // What happens when the server dies, hangs, refuses or is full. These tests have a server of their own.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <chrono>
+#include <csignal>
 #include <set>
 #include <thread>
 
@@ -36,6 +41,13 @@ class PostgresFaults : public ::testing::Test {
     auto store = open_postgres_store(options);
     EXPECT_TRUE(store) << store.error().message;
     return store ? std::move(*store) : nullptr;
+  }
+  static constexpr int kManyRows = 5000;
+  void write_more_than_the_network_holds() {
+    Events events;
+    const std::vector<std::string> codes(100, std::string(32, 'x'));
+    for (int i = 0; i < kManyRows; ++i) Events::set_texts(events.add(plan_, "X", i), "codes", codes);
+    ASSERT_TRUE(store_->write(events.pointers()));
   }
   // For tests that wait until a limit has passed.
   void be_impatient() {
@@ -232,20 +244,48 @@ TEST_F(PostgresFaults, NamesTheRowThatAConstraintRefusesInAReplacement) {
   EXPECT_EQ(server().sql("SELECT count(*) FROM ticks", schema_), "8");
 }
 
+// What nobody reads to its end costs the server nothing once the cursor is gone: not while it sends, not while it looks.
+TEST_F(PostgresFaults, EndsTheQueryOfACursorThatIsDropped) {
+  write_more_than_the_network_holds();
+  const auto running = [&] {
+    return server().sql("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY (%' AND application_name = '" + schema_ + "' AND pid <> pg_backend_pid()", schema_);
+  };
+  const auto gone = [&] {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (running() != "0" && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return running();
+  };
+  {
+    auto cursor = store_->query({.event_type = "ticks/v1"});
+    std::vector<Value> values;
+    ASSERT_TRUE(*(*cursor)->next(values));
+    EXPECT_EQ(running(), "1");
+  }
+  EXPECT_EQ(gone(), "0");
+  // Ten minutes until its first row, and the reader is killed.
+  server().sql("ALTER TABLE ticks RENAME TO slow; CREATE VIEW ticks AS SELECT slow.* FROM slow, pg_sleep(600)", schema_);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    auto store = open_postgres_store(options());
+    if (store) (void)(*store)->query({.event_type = "ticks/v1"});
+    ::_exit(0);
+  }
+  while (running() == "0" && ::waitpid(child, nullptr, WNOHANG) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(running(), "1");
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(gone(), "0");
+}
+
 TEST_F(PostgresFaults, EndsACursorWhoseServerDied) {
-  PostgresStoreOptions small = options();
-  small.fetch_rows = 2;
-  auto store = *open_postgres_store(small);
-  ASSERT_TRUE(store->prepare(plan_));
-  Events events;
-  for (int i = 0; i < 10; ++i) events.add(plan_, "X", i);
-  ASSERT_TRUE(store->write(events.pointers()));
-  auto cursor = store->query({.event_type = "ticks/v1"});
+  write_more_than_the_network_holds();
+  auto cursor = store_->query({.event_type = "ticks/v1"});
   std::vector<Value> values;
   ASSERT_TRUE(*(*cursor)->next(values));
   server().crash();
   std::optional<Error> error;
-  for (int i = 0; i < 10 && !error; ++i) {
+  for (int i = 0; i < kManyRows && !error; ++i) {
     const auto more = (*cursor)->next(values);
     if (!more) error = more.error();
   }

@@ -104,7 +104,8 @@ const std::vector<Step>& steps() {
         "(table_name, position))",
         "CREATE TABLE utp_partitions (table_name text NOT NULL, name text NOT NULL, first timestamptz NOT NULL, behind timestamptz NOT NULL, "
         "PRIMARY KEY (table_name, first))",
-        kMakePartition, kDropPartitions}},
+        // Each symbol of each table: who asks for the last value of all would have to read the tables to find out which there are.
+        "CREATE TABLE utp_symbols (table_name text NOT NULL, symbol text NOT NULL, PRIMARY KEY (table_name, symbol))", kMakePartition, kDropPartitions}},
       {"aggregates",
        {// A materialized part ends at the watermark; what is newer is computed when it is read.
         "CREATE TABLE utp_aggregates (name text PRIMARY KEY, table_name text NOT NULL, level integer NOT NULL, bucket_s bigint NOT NULL, "
@@ -212,6 +213,8 @@ Status make_table(Connection& connection, const Plan& plan) {
                      integer_parameter(plan.explode() ? 1 : 0), text_parameter(hypertable ? kHypertable : kPartitions), integer_parameter(chunk_s),
                      integer_parameter(hypertable ? kCompressAfterS : 0)}));
   const std::string name = quote_identifier(plan.table());
+  // For one symbol's history and its last value: the primary key knows only times (docs/adr/0009-postgres-layout.md).
+  UTP_CHECK(execute(connection, "CREATE INDEX ON " + name + " (symbol, event_time)"));
   if (hypertable) {
     UTP_CHECK(execute(connection, "SELECT create_hypertable($1::text::regclass, by_range('event_time', make_interval(secs => $2::bigint)), "
                                   "create_default_indexes => false)",

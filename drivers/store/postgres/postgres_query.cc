@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "core/hash.h"
 #include "drivers/store/postgres/postgres_table.h"
@@ -12,60 +13,94 @@ namespace {
 
 constexpr std::string_view kDoing = "query";
 
-// Reads the rows of a server-side cursor in portions, within a transaction of its own: a reader sees one moment of the table.
+// The rows of a COPY in the binary form, as they come, within a transaction of its own: a reader sees one moment of the table.
 class PostgresCursor final : public Cursor {
  public:
-  PostgresCursor(std::unique_ptr<Connection> connection, std::vector<QueryColumn> columns, std::vector<StoredKind> kinds, std::uint32_t fetch_rows)
-      : connection_(std::move(connection)),
-        columns_(std::move(columns)),
-        kinds_(std::move(kinds)),
-        fetch_sql_("FETCH " + std::to_string(fetch_rows) + " FROM utp_cursor"),
-        fetch_rows_(static_cast<int>(fetch_rows)) {}
+  PostgresCursor(std::unique_ptr<Connection> connection, std::vector<QueryColumn> columns, std::vector<StoredKind> kinds)
+      : connection_(std::move(connection)), columns_(std::move(columns)), kinds_(std::move(kinds)) {}
 
   std::span<const QueryColumn> columns() const override { return columns_; }
 
   Result<bool> next(std::vector<Value>& values) override {
     values.resize(columns_.size());
-    if (row_ == rows_.count()) {
-      if (!connection_) return false;
-      rows_ = Rows();  // before the next portion is read: one at a time is in memory
-      row_ = 0;
-      UTP_TRY(rows_, connection_->run(fetch_sql_, kDoing));
-      if (rows_.count() < fetch_rows_) connection_.reset();  // a cursor kept at its end must not hold back the server's cleaning
-      if (rows_.count() == 0) return false;
+    if (!connection_) return false;
+    UTP_TRY(const auto message, connection_->copy_row(kDoing));
+    if (!message) return end();
+    rest_ = *message;
+    if (!started_) {
+      rest_.remove_prefix(std::min<std::size_t>(kHeadBytes, rest_.size()));
+      started_ = true;
     }
-    int field = 0;
-    for (std::size_t i = 0; i < kinds_.size(); ++i) {
-      values[i] = value(field, kinds_[i]);
-      field += kinds_[i] == StoredKind::kTime ? 2 : 1;
-    }
-    ++row_;
+    const std::int64_t fields = take_integer(2);
+    if (fields < 0) return drain();
+    for (std::size_t i = 0; i < kinds_.size(); ++i) values[i] = value(kinds_[i]);
+    if (damaged_) return fail(Code::kCorrupt, "store " + connection_->place() + ": query: the server sent half a row");
     return true;
   }
 
  private:
-  Value value(int field, StoredKind kind) {
-    if (rows_.null(row_, field)) return Value::null();
+  static constexpr std::size_t kHeadBytes = 19;  // signature, flags, length of an extension that nobody has
+
+  // The end of the data came; the server's word that all went well is still to come.
+  Result<bool> drain() {
+    for (;;) {
+      UTP_TRY(const auto message, connection_->copy_row(kDoing));
+      if (!message) return end();
+    }
+  }
+  bool end() {
+    connection_.reset();  // a cursor kept at its end must not hold back the server's cleaning
+    return false;
+  }
+
+  std::string_view take(std::size_t size) {
+    if (rest_.size() < size) {
+      damaged_ = true;
+      return {};
+    }
+    const std::string_view out = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return out;
+  }
+  std::int64_t take_integer(std::size_t size) { return read_integer(take(size)); }
+  // Empty for null.
+  std::optional<std::string_view> take_field() {
+    std::uint32_t size = 0;
+    const std::string_view bytes = take(sizeof size);
+    if (damaged_) return std::nullopt;
+    std::memcpy(&size, bytes.data(), sizeof size);
+    size = __builtin_bswap32(size);
+    if (size == ~std::uint32_t{0}) return std::nullopt;
+    return take(size);
+  }
+
+  Value value(StoredKind kind) {
+    const auto field = take_field();
+    if (kind == StoredKind::kTime) {
+      const auto below = take_field();
+      if (!field || !below) return Value::null();
+      return Value::of(Timestamp{nanoseconds(read_integer(*field) + kEpochShiftUs, read_integer(*below))});
+    }
+    if (!field) return Value::null();
     switch (kind) {
-      case StoredKind::kBool: return Value::of(rows_.integer(row_, field) != 0);
+      case StoredKind::kBool: return Value::of(read_integer(*field) != 0);
       case StoredKind::kInteger:
-      case StoredKind::kRowNumber: return Value::of(rows_.integer(row_, field));
-      case StoredKind::kTime:
-        return Value::of(Timestamp{nanoseconds(rows_.integer(row_, field) + kEpochShiftUs, rows_.integer(row_, field + 1))});
+      case StoredKind::kRowNumber: return Value::of(read_integer(*field));
       case StoredKind::kDecimal: {
-        const auto number = Decimal::from_double(std::bit_cast<double>(rows_.integer(row_, field)));
+        const auto number = Decimal::from_double(std::bit_cast<double>(read_integer(*field)));
         return number ? Value::of(*number) : Value::null();
       }
       case StoredKind::kText:
-      case StoredKind::kArray: return Value::of(rows_.bytes(row_, field));
+      case StoredKind::kArray: return Value::of(*field);
       case StoredKind::kKey: {
-        const Hash128 key = read_key(rows_.bytes(row_, field));
+        const Hash128 key = read_key(*field);
         write_hex64(write_hex64(key_, key.high), key.low);
         return Value::of(std::string_view(key_, sizeof key_));
       }
       case StoredKind::kChecksum:
-        write_hex64(checksum_, static_cast<std::uint64_t>(rows_.integer(row_, field)));
+        write_hex64(checksum_, static_cast<std::uint64_t>(read_integer(*field)));
         return Value::of(std::string_view(checksum_, sizeof checksum_));
+      case StoredKind::kTime: break;
     }
     return Value::null();
   }
@@ -73,10 +108,8 @@ class PostgresCursor final : public Cursor {
   std::unique_ptr<Connection> connection_;  // null at the end
   std::vector<QueryColumn> columns_;
   std::vector<StoredKind> kinds_;
-  const std::string fetch_sql_;
-  const int fetch_rows_;
-  Rows rows_;
-  int row_ = 0;
+  std::string_view rest_;  // of the row in hand
+  bool started_ = false, damaged_ = false;
   char key_[32];
   char checksum_[16];
 };
@@ -90,7 +123,8 @@ struct Table {
 
 Result<Table> find_table(Connection& connection, const std::string& event_type) {
   Table table;
-  UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded FROM utp_tables WHERE event_type = $1", kDoing, {text_parameter(event_type)}));
+  UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded FROM utp_tables WHERE event_type = $1",
+                                           kDoing, {text_parameter(event_type)}));
   if (owner.count() == 0) {
     UTP_TRY(const Rows all, connection.run("SELECT event_type FROM utp_tables ORDER BY event_type", kDoing));
     std::vector<std::string> known;
@@ -112,57 +146,81 @@ Result<Table> find_table(Connection& connection, const std::string& event_type) 
   return table;
 }
 
-struct Select {
-  std::string sql;
-  std::vector<Parameter> parameters;
-  std::string add(Parameter parameter) {
-    parameters.push_back(std::move(parameter));
-    return "$" + std::to_string(parameters.size());
-  }
-};
-
 // The first condition is for the index, the second for the nanoseconds.
-void add_time(Select& select, Timestamp time, const char* outer, const char* inner) {
-  const std::string us = select.add(time_parameter(whole_microseconds(time.ns)));
-  const std::string ns = select.add(integer_parameter(below_microsecond(time.ns)));
-  select.sql += " AND event_time " + std::string(outer) + " " + us + " AND (event_time, event_time_ns) " + inner + " (" + us + ", " + ns + ")";
+std::string time_condition(Timestamp time, const char* outer, const char* inner) {
+  const std::string us = time_literal(whole_microseconds(time.ns));
+  return " AND event_time " + std::string(outer) + " " + us + " AND (event_time, event_time_ns) " + inner + " (" + us + ", " +
+         std::to_string(below_microsecond(time.ns)) + ")";
 }
 
-void add_list(Select& select, const char* column, const std::vector<std::string>& texts) {
-  if (texts.size() == 1) select.sql += " AND " + std::string(column) + " = " + select.add(text_parameter(texts[0]));
-  if (texts.size() > 1) select.sql += " AND " + std::string(column) + " = ANY(" + select.add(text_list_parameter(texts)) + ")";
+std::string list_condition(const char* column, const std::vector<std::string>& texts) {
+  if (texts.empty()) return {};
+  return " AND " + std::string(column) + (texts.size() == 1 ? " = " + text_literal(texts[0]) : " = ANY(" + text_list_literal(texts) + ")");
 }
 
-Select select_of(const Table& table, const Query& query) {
-  Select select{"DECLARE utp_cursor NO SCROLL CURSOR FOR SELECT ", {}};
+std::string select_columns(const Table& table, const char* prefix = "") {
+  std::string sql;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    if (i > 0) select.sql += ", ";
-    select.sql += quote_identifier(table.columns[i].name);
-    if (table.kinds[i] == StoredKind::kTime) select.sql += ", " + quote_identifier(table.columns[i].name + std::string(kNanosecondsSuffix));
+    const std::string& name = table.columns[i].name;
+    sql += (i > 0 ? ", " : "") + (prefix + quote_identifier(name));
+    if (table.kinds[i] == StoredKind::kTime) sql += ", " + (prefix + quote_identifier(name + std::string(kNanosecondsSuffix)));
   }
-  select.sql += " FROM " + quote_identifier(table.name) + " WHERE true";
-  if (query.from) add_time(select, *query.from, ">=", ">=");
-  if (query.to) add_time(select, *query.to, "<=", "<");
-  add_list(select, "symbol", query.symbols);
-  add_list(select, "source_id", query.sources);
+  return sql;
+}
+
+std::string limit_of(const Query& query) { return query.limit > 0 ? " LIMIT " + std::to_string(std::min<std::uint64_t>(query.limit, INT64_MAX)) : ""; }
+
+std::string select_rows(const Table& table, const Query& query) {
+  std::string sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
+  if (query.from) sql += time_condition(*query.from, ">=", ">=");
+  if (query.to) sql += time_condition(*query.to, "<=", "<");
+  sql += list_condition("symbol", query.symbols) + list_condition("source_id", query.sources);
   const char* direction = query.newest_first ? " DESC" : "";
-  select.sql += " ORDER BY";
+  sql += " ORDER BY";
   // Symbols by their bytes, as every store does, whatever the database's collation is.
-  for (const char* name : {" event_time", ", event_time_ns", ", symbol COLLATE \"C\"", ", sequence", ", key"}) select.sql += std::string(name) + direction;
-  if (table.exploded) select.sql += ", row_no";  // the rows of one event stay in their order
-  if (query.limit > 0) select.sql += " LIMIT " + select.add(integer_parameter(static_cast<std::int64_t>(std::min<std::uint64_t>(query.limit, INT64_MAX))));
-  return select;
+  for (const char* name : {" event_time", ", event_time_ns", ", symbol COLLATE \"C\"", ", sequence", ", key"}) sql += std::string(name) + direction;
+  if (table.exploded) sql += ", row_no";  // the rows of one event stay in their order
+  return sql + limit_of(query);
+}
+
+// A look at the end of each symbol's part of the index (symbol, event_time), instead of a read of all that lies between.
+std::string select_last(const Table& table, const Query& query) {
+  const std::string name = quote_identifier(table.name);
+  std::string symbols = "SELECT symbol FROM utp_symbols WHERE table_name = " + text_literal(table.name);
+  if (!query.symbols.empty()) symbols = "SELECT DISTINCT unnest(" + text_list_literal(query.symbols) + ")";
+  // The index ends at the newest microsecond; the order among its events is made of those alone, since a sort that goes on
+  // where the index ends is not made of compressed chunks: they would be read to their begin.
+  std::string last = " FROM (SELECT * FROM " + name + " WHERE symbol = utp_asked.symbol" + time_condition(*query.as_of, "<=", "<=");
+  if (query.from) last += time_condition(*query.from, ">=", ">=");
+  last += list_condition("source_id", query.sources) + " ORDER BY event_time DESC FETCH FIRST 1 ROW WITH TIES) AS utp_newest ORDER BY event_time_ns DESC, sequence DESC, key DESC LIMIT 1";
+  std::string sql = "SELECT " + select_columns(table, "utp_row.") + " FROM (" + symbols + ") AS utp_asked (symbol) CROSS JOIN LATERAL (";
+  if (table.exploded) {
+    sql += "SELECT event_time, key" + last + ") AS utp_last JOIN " + name + " AS utp_row ON utp_row.event_time = utp_last.event_time AND utp_row.key = utp_last.key";
+  } else {
+    sql += "SELECT *" + last + ") AS utp_row";
+  }
+  return sql + " ORDER BY utp_row.symbol COLLATE \"C\"" + (table.exploded ? ", utp_row.row_no" : "") + limit_of(query);
+}
+
+// How the server is to go about it. The reader takes the time that it needs (Connection limits the silence instead).
+std::string settings_of(const Query& query) {
+  std::string sql = "SET LOCAL statement_timeout = 0";
+  // By the index, even where few symbols are known and the primary key looks as good: it is read to its begin for a symbol that
+  // has not been seen for long.
+  if (query.as_of) sql += "; SET LOCAL random_page_cost = 0.01; SET LOCAL seq_page_cost = 0.01";
+  // Along the primary key, with the first row at once, instead of a sort of everything on the server's disk.
+  if (!query.as_of && query.symbols.empty()) sql += "; SET LOCAL enable_sort = off";
+  return sql;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query, std::uint32_t fetch_rows) {
-  UTP_TRY(const Rows begun, connection->run("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", kDoing));
+Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query) {
+  UTP_CHECK(check_query(connection->place(), query));
+  UTP_CHECK(connection->execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; " + settings_of(query), kDoing));
   UTP_TRY(Table table, find_table(*connection, query.event_type));
-  const Select select = select_of(table, query);
-  UTP_TRY(const Rows declared, connection->run(select.sql, kDoing, select.parameters));
-  return std::unique_ptr<Cursor>(
-      new PostgresCursor(std::move(connection), std::move(table.columns), std::move(table.kinds), std::max<std::uint32_t>(1, fetch_rows)));
+  UTP_CHECK(connection->begin_copy_out("COPY (" + (query.as_of ? select_last(table, query) : select_rows(table, query)) + ") TO STDOUT (FORMAT binary)", kDoing));
+  return std::unique_ptr<Cursor>(new PostgresCursor(std::move(connection), std::move(table.columns), std::move(table.kinds)));
 }
 
 Result<std::vector<TableStats>> table_stats(Connection& connection) {

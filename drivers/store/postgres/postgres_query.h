@@ -7,7 +7,7 @@
 namespace utp::postgres {
 
 // The cursor owns the connection.
-Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query, std::uint32_t fetch_rows);
+Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query);
 Result<std::vector<TableStats>> table_stats(Connection& connection);
 
 }  // namespace utp::postgres

@@ -19,6 +19,7 @@
 #include "drivers/store/postgres/postgres_partitions.h"
 #include "drivers/store/postgres/postgres_query.h"
 #include "drivers/store/postgres/postgres_replace.h"
+#include "drivers/store/postgres/postgres_symbols.h"
 #include "drivers/store/postgres/postgres_table.h"
 #include "store/catalogue.h"
 
@@ -53,7 +54,7 @@ class PostgresStore final : public Store {
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override {
     UTP_TRY(auto connection, Connection::open(options_, Use::kRead));
-    return run_query(std::move(connection), query, options_.fetch_rows);
+    return run_query(std::move(connection), query);
   }
   Result<std::vector<TableStats>> stats() override {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
@@ -145,6 +146,7 @@ class PostgresStore final : public Store {
   int staged_batches_ = kCleanBatches;  // so many more clean ones before COPY goes straight into the table
   int stages_ = 0;                      // made on this connection
   std::vector<Item> order_;             // of the batch in hand
+  SymbolList symbols_;
   CopyBuffer buffer_;
   std::mutex care_mutex_;           // guards the next two
   std::weak_ptr<Connection> care_;  // of maintain()
@@ -166,6 +168,7 @@ Status PostgresStore::connect() {
     }
     opened_ = true;
   }
+  symbols_.reset();
   connection_ = std::move(connection);
   return {};
 }
@@ -363,12 +366,16 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
   }
   UTP_CHECK(connection_->begin(kWrite));
   UTP_CHECK(write_tables(events, result, staged, row_by_row));
-  return connection_->commit("commit");
+  UTP_CHECK(connection_->commit("commit"));
+  symbols_.committed();
+  return {};
 }
 
 // Within the transaction that the caller holds.
 Status PostgresStore::write_tables(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row) {
   UTP_CHECK(fix_realm());
+  for (const Item& item : order_) symbols_.note(item.table->writer->plan().table(), events[item.index]->envelope.symbol);
+  UTP_CHECK(symbols_.store(*connection_));
   for (auto first = order_.begin(); first != order_.end();) {
     const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
     const Items items(first, last);
@@ -407,7 +414,10 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   const auto attempt = [&](bool staged, bool row_by_row) -> Status {
     result = planned;
     auto status = transaction(events, result, staged, row_by_row);
-    if (!status) connection_->roll_back();
+    if (!status) {
+      connection_->roll_back();
+      symbols_.rolled_back();
+    }
     return status;
   };
   bool staged = staged_batches_ > 0;

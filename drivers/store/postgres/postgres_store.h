@@ -32,7 +32,6 @@ struct PostgresStoreOptions {
   std::int64_t keepalive_interval_s = 5;
   std::int64_t keepalive_probes = 3;
   std::int64_t tcp_user_timeout_ms = 20'000;  // how long sent bytes may stay unacknowledged by the other machine
-  std::uint32_t fetch_rows = 5'000;           // a cursor holds so many in memory
 };
 
 // postgres://[user[:password]@]host[:port]/database[?option=value...], also postgresql://; user and password percent-encoded,

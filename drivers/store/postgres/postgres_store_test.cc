@@ -227,10 +227,7 @@ TEST_F(PostgresStore, StoresNoPartOfAnExplodedEventThatFails) {
 }
 
 TEST_F(PostgresStore, ReadsWithSeveralCursorsWhileItWrites) {
-  PostgresStoreOptions small = options();
-  small.fetch_rows = 7;
-  auto store = open(small);
-  ASSERT_TRUE(store->prepare(plan_));
+  auto store = open_prepared();
   Events events;
   for (int i = 0; i < 100; ++i) events.add(plan_, "X", i);
   ASSERT_TRUE(store->write(events.pointers()));

@@ -22,9 +22,10 @@ class SqliteHarness final : public StoreHarness {
   std::filesystem::path folder_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContract,
-                         ::testing::Values(MakeStoreHarness([] { return std::make_unique<SqliteHarness>(); })),
-                         [](const auto&) { return std::string("File"); });
+const auto kHarness = ::testing::Values(MakeStoreHarness([] { return std::make_unique<SqliteHarness>(); }));
+const auto kName = [](const auto&) { return std::string("File"); };
+INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContract, kHarness, kName);
+INSTANTIATE_TEST_SUITE_P(Sqlite, StoreAsOf, kHarness, kName);
 
 }  // namespace
 }  // namespace utp::store_test

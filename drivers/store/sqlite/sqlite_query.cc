@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
+#include <set>
 
 #include "core/json_writer.h"
 #include "store/catalogue.h"
@@ -119,26 +121,33 @@ std::string json_list(const std::vector<std::string>& texts) {
   return out;
 }
 
-std::string select_sql(const Table& table, const Query& query) {
-  std::string sql = "SELECT ";
-  for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    if (i > 0) sql += ", ";
-    sql += quote_identifier(table.columns[i].name);
+std::string column_list(const Table& table, std::string_view prefix = "") {
+  std::string sql;
+  for (const QueryColumn& column : table.columns) {
+    if (!sql.empty()) sql += ", ";
+    sql += prefix;
+    sql += quote_identifier(column.name);
   }
-  sql += " FROM " + quote_identifier(table.name) + " WHERE true";
+  return sql;
+}
+
+// From the table's name on, without a limit.
+std::string rows_sql(const Table& table, const Query& query, bool descending) {
+  std::string sql = " FROM " + quote_identifier(table.name) + " WHERE true";
   if (query.from) sql += " AND event_time >= ?1";
   if (query.to) sql += " AND event_time < ?2";
+  if (query.as_of) sql += " AND event_time <= ?2";
   if (query.symbols.size() == 1) sql += " AND symbol = ?3";
   if (query.symbols.size() > 1) sql += " AND symbol IN (SELECT value FROM json_each(?3))";
   if (query.sources.size() == 1) sql += " AND source_id = ?4";
   if (query.sources.size() > 1) sql += " AND source_id IN (SELECT value FROM json_each(?4))";
-  const char* direction = query.newest_first ? " DESC" : "";
+  const char* direction = descending ? " DESC" : "";
   sql += " ORDER BY";
   for (const char* name : {" event_time", ", symbol", ", sequence", ", key"}) sql += std::string(name) + direction;
-  if (table.exploded) sql += ", row_no";  // the rows of one event stay in their order
-  if (query.limit > 0) sql += " LIMIT ?5";
   return sql;
 }
+
+constexpr const char* kLimit = " LIMIT ?5";
 
 void bind_list(sqlite3_stmt* statement, int parameter, const std::vector<std::string>& texts) {
   if (texts.empty()) return;
@@ -146,18 +155,78 @@ void bind_list(sqlite3_stmt* statement, int parameter, const std::vector<std::st
   sqlite3_bind_text(statement, parameter, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
 }
 
+void bind_rows(sqlite3_stmt* statement, const Query& query) {
+  if (query.from) sqlite3_bind_int64(statement, 1, query.from->ns);
+  if (query.to) sqlite3_bind_int64(statement, 2, query.to->ns);
+  if (query.as_of) sqlite3_bind_int64(statement, 2, query.as_of->ns);
+  bind_list(statement, 3, query.symbols);
+  bind_list(statement, 4, query.sources);
+}
+
+void bind_limit(sqlite3_stmt* statement, const Query& query) {
+  if (query.limit > 0) sqlite3_bind_int64(statement, 5, static_cast<std::int64_t>(std::min<std::uint64_t>(query.limit, INT64_MAX)));
+}
+
+struct RowKey {
+  std::int64_t event_time;
+  std::string key;
+};
+
+// Of each symbol its last event, by the symbol's bytes. The primary key knows no symbols: this reads backwards along it until
+// each symbol of the query was met; where all are asked for, or one is not there, to `from` or the begin of the table. Memory
+// grows with the symbols, not with the rows.
+Result<std::map<std::string, RowKey, std::less<>>> last_events(Connection& connection, const Table& table, const Query& query) {
+  UTP_TRY(const Statement statement, connection.prepare("SELECT symbol, event_time, key" + rows_sql(table, query, true)));
+  bind_rows(statement.get(), query);
+  const std::size_t wanted = std::set<std::string_view>(query.symbols.begin(), query.symbols.end()).size();
+  std::map<std::string, RowKey, std::less<>> last;
+  int code = SQLITE_OK;
+  while ((wanted == 0 || last.size() < wanted) && (code = sqlite3_step(statement.get())) == SQLITE_ROW) {
+    const std::string_view symbol = column_text(statement.get(), 0);
+    if (last.contains(symbol)) continue;
+    const auto* key = static_cast<const char*>(sqlite3_column_blob(statement.get(), 2));
+    last.emplace(symbol, RowKey{sqlite3_column_int64(statement.get(), 1), std::string(key, static_cast<std::size_t>(sqlite3_column_bytes(statement.get(), 2)))});
+  }
+  if (code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE) return fail(connection.error(code, "query"));
+  return last;
+}
+
+// The rows of these events. What is stored never changes, so no transaction has to hold the two statements together.
+Result<Statement> select_last(Connection& connection, const Table& table, const Query& query) {
+  UTP_TRY(const auto last, last_events(connection, table, query));
+  std::string times = "[", keys;
+  for (const auto& [symbol, row] : last) {
+    times += (times.size() > 1 ? "," : "") + std::to_string(row.event_time);
+    keys += row.key;
+  }
+  times += ']';
+  std::string sql = "SELECT " + column_list(table, "t.") + " FROM json_each(?1) AS k CROSS JOIN " + quote_identifier(table.name) +
+                    " AS t WHERE t.event_time = k.value AND t.key = substr(?2, 16 * k.key + 1, 16) ORDER BY k.key";
+  if (table.exploded) sql += ", t.row_no";
+  if (query.limit > 0) sql += kLimit;
+  UTP_TRY(Statement statement, connection.prepare(sql));
+  sqlite3_bind_text(statement.get(), 1, times.data(), static_cast<int>(times.size()), SQLITE_TRANSIENT);
+  sqlite3_bind_blob(statement.get(), 2, keys.data(), static_cast<int>(keys.size()), SQLITE_TRANSIENT);
+  bind_limit(statement.get(), query);
+  return statement;
+}
+
+Result<Statement> select_rows(Connection& connection, const Table& table, const Query& query) {
+  std::string sql = "SELECT " + column_list(table) + rows_sql(table, query, query.newest_first);
+  if (table.exploded) sql += ", row_no";  // the rows of one event stay in their order
+  if (query.limit > 0) sql += kLimit;
+  UTP_TRY(Statement statement, connection.prepare(sql));
+  bind_rows(statement.get(), query);
+  bind_limit(statement.get(), query);
+  return statement;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Cursor>> run_query(Connection& connection, const Query& query) {
+  UTP_CHECK(check_query(connection.path(), query));
   UTP_TRY(Table table, find_table(connection, query.event_type));
-  UTP_TRY(Statement statement, connection.prepare(select_sql(table, query)));
-  if (query.from) sqlite3_bind_int64(statement.get(), 1, query.from->ns);
-  if (query.to) sqlite3_bind_int64(statement.get(), 2, query.to->ns);
-  bind_list(statement.get(), 3, query.symbols);
-  bind_list(statement.get(), 4, query.sources);
-  if (query.limit > 0) {
-    sqlite3_bind_int64(statement.get(), 5, static_cast<std::int64_t>(std::min<std::uint64_t>(query.limit, INT64_MAX)));
-  }
+  UTP_TRY(Statement statement, query.as_of ? select_last(connection, table, query) : select_rows(connection, table, query));
   return std::unique_ptr<Cursor>(
       new SqliteCursor(connection, std::move(statement), std::move(table.columns), std::move(table.kinds)));
 }
