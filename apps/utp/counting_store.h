@@ -26,6 +26,10 @@ class CountingStore final : public Store {
   Result<StoreContents> contents() override { return inner_->contents(); }
   Result<std::vector<std::string>> sources(const std::string& event_type) override { return inner_->sources(event_type); }
   Result<std::unique_ptr<Replacement>> begin_replace(const ReplaceRange& range) override { return inner_->begin_replace(range); }
+  Result<Maintained> maintain() override { return inner_->maintain(); }
+  Result<StoreStatus> status() override { return inner_->status(); }
+  Status set_policy(const std::string& event_type, const TablePolicy& policy) override { return inner_->set_policy(event_type, policy); }
+  Result<std::vector<Finding>> verify() override { return inner_->verify(); }
 
   std::map<std::string, Counts> counts() const;     // any thread
   std::string first_refusal() const;                // why the first refused event was refused; any thread

@@ -80,7 +80,7 @@ Status Connection::connect(Use use) {
       {"keepalives_interval", number(options_.keepalive_interval_s)},
       {"keepalives_count", number(options_.keepalive_probes)},
       {"tcp_user_timeout", number(options_.tcp_user_timeout_ms)},
-      {"target_session_attrs", use == Use::kWrite ? "read-write" : "any"},
+      {"target_session_attrs", use == Use::kRead ? "any" : "read-write"},
       {"dbname", options_.url},
       {"client_encoding", "UTF8"},
   };

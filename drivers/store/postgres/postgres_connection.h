@@ -62,7 +62,8 @@ constexpr std::int64_t nanoseconds(std::int64_t us, std::int64_t below) {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(us) * 1000 + static_cast<std::uint64_t>(below));
 }
 
-enum class Use : std::uint8_t { kWrite, kRead };
+// kCare: writes, with a reader's time limits.
+enum class Use : std::uint8_t { kWrite, kRead, kCare };
 
 // Not thread-safe. After a failure with broken() nothing more can be done with it.
 class Connection {
@@ -112,6 +113,7 @@ Error error_of_state(std::string_view state, std::string_view place, std::string
                      const PostgresStoreOptions& options);
 bool is_row_error(std::string_view state);      // one row's fault, not the database's
 inline bool is_duplicate(std::string_view state) { return state == "23505"; }
+inline bool is_check(std::string_view state) { return state == "23514"; }  // of a constraint, or no partition is there for the row
 inline bool is_conflict(std::string_view state) { return state == "40P01" || state == "40001"; }
 
 }  // namespace utp::postgres

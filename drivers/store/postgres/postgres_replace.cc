@@ -1,7 +1,6 @@
 #include "drivers/store/postgres/postgres_replace.h"
 
-#include <cstdlib>
-
+#include "drivers/store/postgres/postgres_aggregates.h"
 #include "drivers/store/postgres/postgres_migration.h"
 #include "store/ddl.h"
 
@@ -50,7 +49,9 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
     of_types[event_type] = table;
     tables.insert(table);
   }
-  // Before anything is changed: a writer that has one of our keys and waits for another of ours would end in a deadlock.
+  // Before anything is changed: a writer that has one of our keys and waits for another of ours would end in a deadlock. So would
+  // one that makes a partition and waits for its table, when we need a partition too.
+  UTP_CHECK(lock_partitions(connection));
   for (const std::string& table : tables) {
     UTP_TRY(const Rows locked,
             connection.run("LOCK TABLE " + quote_identifier(table) + " IN SHARE ROW EXCLUSIVE MODE", "lock " + table));
@@ -58,17 +59,21 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
   std::map<std::string, std::uint64_t> removed;
   for (const auto& [event_type, table] : of_types) {
     // The first condition is for the index, the second for the nanoseconds.
-    UTP_TRY(const Rows deleted,
-            connection.run("DELETE FROM " + quote_identifier(table) +
+    UTP_TRY(const Rows gone,
+            connection.run("WITH gone AS (DELETE FROM " + quote_identifier(table) +
                                " WHERE event_time >= $1 AND (event_time, event_time_ns) >= ($1, $2) AND event_time <= $3 AND "
-                               "(event_time, event_time_ns) < "
-                               "($3, $4) AND source_id = $5",
+                               "(event_time, event_time_ns) < ($3, $4) AND source_id = $5 RETURNING event_time) SELECT count(*), "
+                               "min(event_time), max(event_time), EXISTS (SELECT FROM utp_aggregates WHERE table_name = $6) FROM gone",
                            "delete from " + table,
                            {time_parameter(whole_microseconds(range.from.ns)),
                             integer_parameter(below_microsecond(range.from.ns)), time_parameter(whole_microseconds(range.to.ns)),
-                            integer_parameter(below_microsecond(range.to.ns)), text_parameter(range.source_id)}));
-    const auto count = std::strtoull(PQcmdTuples(deleted.get()), nullptr, 10);
-    if (count > 0) removed[event_type] = count;
+                            integer_parameter(below_microsecond(range.to.ns)), text_parameter(range.source_id),
+                            text_parameter(table)}));
+    if (gone.integer(0, 0) == 0) continue;
+    removed[event_type] = static_cast<std::uint64_t>(gone.integer(0, 0));
+    if (gone.integer(0, 3) == 0) continue;
+    const TimeRange touched{gone.integer(0, 1) + kEpochShiftUs, gone.integer(0, 2) + kEpochShiftUs};
+    UTP_CHECK(touch(connection, table, {&touched, 1}));
   }
   return removed;
 }

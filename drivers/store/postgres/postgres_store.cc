@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "core/log.h"
+#include "drivers/store/postgres/postgres_aggregates.h"
+#include "drivers/store/postgres/postgres_care.h"
 #include "drivers/store/postgres/postgres_connection.h"
 #include "drivers/store/postgres/postgres_migration.h"
+#include "drivers/store/postgres/postgres_partitions.h"
 #include "drivers/store/postgres/postgres_query.h"
 #include "drivers/store/postgres/postgres_replace.h"
 #include "drivers/store/postgres/postgres_table.h"
@@ -26,6 +30,7 @@ constexpr int kCleanBatches = 20;
 constexpr int kConflictRetriesMax = 5;           // of a batch, after deadlocks with other writers
 constexpr std::size_t kSendBytes = 64u << 10;    // the server works on one portion while the next is written
 constexpr std::string_view kWrite = "write";
+constexpr std::int64_t kTouchedGapUs = 3'600'000'000;  // times of a batch that lie so far apart are aggregated apart
 
 struct HashOfKey {
   std::size_t operator()(const Hash128& key) const { return key.low; }
@@ -68,11 +73,30 @@ class PostgresStore final : public Store {
   Status commit_whole() { return connection_->commit("commit the replacement"); }
   const std::string& place() const { return options_.place; }
 
+  Result<Maintained> maintain() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
+    return postgres::maintain(*connection);
+  }
+  Result<StoreStatus> status() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return store_status(*connection);
+  }
+  Status set_policy(const std::string& event_type, const TablePolicy& policy) override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
+    return postgres::set_policy(*connection, event_type, policy);
+  }
+  Result<std::vector<Finding>> verify() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return postgres::verify(*connection);
+  }
+
  private:
   struct Table {
     std::unique_ptr<TableWriter> writer;
     std::string copy_sql;
     std::string stage, stage_copy_sql;  // "" = not made on this connection
+    std::optional<Partitions> partitions;  // none where the server makes them
+    bool aggregated = false;
     int rank = 0;
   };
   struct Item {
@@ -89,6 +113,9 @@ class PostgresStore final : public Store {
   Status transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
   Status write_tables(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
   Status load_realm(const Event& first);
+  Status make_partitions();
+  bool forget_partitions();  // false: there are none
+  Status touch_aggregates(Items items);
   Status fix_realm();
   Result<std::size_t> copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result);
   Status make_stage(Table& table);
@@ -134,10 +161,13 @@ Status PostgresStore::prepare(const std::shared_ptr<const Plan>& plan) {
   UTP_CHECK(connect());
   UTP_CHECK(migrate(*connection_, *plan, options_.read_only));
   if (options_.read_only) return {};
+  UTP_TRY(const bool is_partitioned, has_partitions(*connection_, *plan));
   Table& table = tables_[{plan->table(), plan->schema_ref()}];
   if (!table.writer) {
     table.copy_sql = writer->copy_sql(quote_identifier(plan->table()));
     table.writer = std::move(writer);
+    table.aggregated = has_aggregates(*plan);
+    if (is_partitioned) table.partitions.emplace();
   }
   by_plan_[&table.writer->plan()] = &table;
   int rank = 0;
@@ -273,6 +303,35 @@ Status PostgresStore::stage_by_halves(std::span<const Event* const> events, Item
   return stage_by_halves(events, items.subspan(items.size() / 2), result);
 }
 
+// Before the transaction: a partition that one of them makes is there for all.
+Status PostgresStore::make_partitions() {
+  for (const Item& item : order_) {
+    if (item.table->partitions) UTP_CHECK(item.table->partitions->ensure(*connection_, item.table->writer->plan().table(), item.event_time_us));
+  }
+  return {};
+}
+
+bool PostgresStore::forget_partitions() {
+  bool any = false;
+  for (const Item& item : order_) {
+    if (!item.table->partitions) continue;
+    item.table->partitions->forget();
+    any = true;
+  }
+  return any;
+}
+
+// The items are in the order of time.
+Status PostgresStore::touch_aggregates(Items items) {
+  if (!items[0].table->aggregated) return {};
+  std::vector<TimeRange> ranges;
+  for (const Item& item : items) {
+    if (ranges.empty() || item.event_time_us > ranges.back().last_us + kTouchedGapUs) ranges.push_back({item.event_time_us, item.event_time_us});
+    ranges.back().last_us = item.event_time_us;
+  }
+  return touch(*connection_, items[0].table->writer->plan().table(), ranges);
+}
+
 // Within the transaction of the first batch. Another writer may have been faster, with another realm: kUnavailable, and the
 // repetition finds that one.
 Status PostgresStore::fix_realm() {
@@ -298,6 +357,7 @@ Status PostgresStore::write_tables(std::span<const Event* const> events, WriteRe
   for (auto first = order_.begin(); first != order_.end();) {
     const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
     const Items items(first, last);
+    const std::size_t inserted = result.inserted;
     if (row_by_row) {
       UTP_CHECK(stage_by_halves(events, items, result));
     } else if (staged) {
@@ -308,6 +368,7 @@ Status PostgresStore::write_tables(std::span<const Event* const> events, WriteRe
       (void)rows;
       result.inserted += items.size() - (result.errors.size() - errors);
     }
+    if (result.inserted > inserted) UTP_CHECK(touch_aggregates(items));
     first = last;
   }
   return {};
@@ -326,6 +387,7 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   UTP_CHECK(load_realm(*events.front()));
   plan_batch(events, result);
   if (order_.empty()) return {};
+  UTP_CHECK(make_partitions());
   const WriteResult planned = result;
   const auto attempt = [&](bool staged, bool row_by_row) -> Status {
     result = planned;
@@ -336,6 +398,10 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   bool staged = staged_batches_ > 0;
   auto status = attempt(staged, false);
   const auto row_error = [&] { return !status && is_row_error(connection_->last_state()); };
+  if (row_error() && is_check(connection_->last_state()) && forget_partitions()) {  // retention may have dropped one
+    UTP_CHECK(make_partitions());
+    status = attempt(staged, false);
+  }
   if (row_error() && !staged && is_duplicate(connection_->last_state())) status = attempt(staged = true, false);
   if (row_error()) status = attempt(true, true);
   if (!status) return status;
@@ -377,6 +443,7 @@ Result<WriteResult> PostgresStore::write_whole(std::span<const Event* const> eve
   UTP_CHECK(load_realm(*events.front()));
   plan_batch(events, result);
   if (!order_.empty()) {
+    UTP_CHECK(make_partitions());  // part of the transaction: gone with it
     UTP_CHECK(write_tables(events, result, true, true));
     realm_stored_ = true;
   }
