@@ -17,6 +17,8 @@ constexpr std::string_view kMigrate = "migrate";
 constexpr std::int64_t kMigrationLock = 0x5554'5020'6D69'6772;
 constexpr std::size_t kTableNameMax = 63 - 16;  // "_p20261122_0000" stands behind it
 constexpr std::int64_t kCompressAfterS = 7 * 86'400;
+// Held by who makes or drops partitions ("UTP part"); the functions below have it, too.
+constexpr std::int64_t kPartitionLock = 0x5554'5020'7061'7274;
 constexpr std::string_view kPartitions = "partitions", kHypertable = "hypertable";
 
 // All names stand in the schema that new tables go to, whatever else the search path has.
@@ -309,6 +311,11 @@ Status migrate(Connection& connection, const Plan& plan, bool read_only) {
 Result<bool> has_partitions(Connection& connection, const Plan& plan) {
   UTP_TRY(const Rows layout, connection.run("SELECT layout FROM utp_tables WHERE table_name = $1", kRead, {text_parameter(plan.table())}));
   return layout.count() == 1 && layout.bytes(0, 0) == kPartitions;
+}
+
+Status lock_partitions(Connection& connection) {
+  UTP_TRY(const Rows locked, connection.run("SELECT pg_advisory_xact_lock($1)", "lock the partitions", {integer_parameter(kPartitionLock)}));
+  return {};
 }
 
 }  // namespace utp::postgres

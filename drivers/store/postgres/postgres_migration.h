@@ -20,9 +20,10 @@ Result<std::string> stored_realm(Connection& connection);
 // that belongs to another event type, or one that utp did not make is refused.
 Status migrate(Connection& connection, const Plan& plan, bool read_only);
 
-// Held by who makes or drops partitions ("UTP part"); the functions in the database have it, too.
-inline constexpr std::int64_t kPartitionLock = 0x5554'5020'7061'7274;
 // Whether the table has partitions that its writers make.
 Result<bool> has_partitions(Connection& connection, const Plan& plan);
+
+// Until the caller's transaction ends, no other program makes or drops partitions. To be taken before a table is locked.
+Status lock_partitions(Connection& connection);
 
 }  // namespace utp::postgres

@@ -49,9 +49,9 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
     of_types[event_type] = table;
     tables.insert(table);
   }
-  // Who needs a new partition waits here, not behind a lock on the table that we want, too.
-  UTP_TRY(const Rows alone, connection.run("SELECT pg_advisory_xact_lock($1)", "begin a replacement", {integer_parameter(kPartitionLock)}));
-  // Before anything is changed: a writer that has one of our keys and waits for another of ours would end in a deadlock.
+  // Before anything is changed: a writer that has one of our keys and waits for another of ours would end in a deadlock. So would
+  // one that makes a partition and waits for its table, when we need a partition too.
+  UTP_CHECK(lock_partitions(connection));
   for (const std::string& table : tables) {
     UTP_TRY(const Rows locked,
             connection.run("LOCK TABLE " + quote_identifier(table) + " IN SHARE ROW EXCLUSIVE MODE", "lock " + table));
