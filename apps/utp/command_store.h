@@ -5,6 +5,7 @@
 
 namespace utp::app {
 
+void add_store_care(CLI::App& group, Context& context);  // migrate, status, verify, maintain
 void add_store_replay(CLI::App& group, Context& context);
 
 }  // namespace utp::app
