@@ -233,6 +233,10 @@ void ChamberRun::start() {
     if (leaving.part) leaving.part->runner().start();
   }
   if (persister_) persister_->runner().start();
+  if ((persister_ || persister_waits_) && local_path(chamber_.store).empty()) {
+    keeper_ = std::make_unique<StoreKeeper>(chamber_.store);
+    keeper_->start();
+  }
   for (auto& instance : instances_) instance->start();
   state_ = "up";
 }

@@ -14,6 +14,7 @@
 #include "apps/utp/chamber_persister.h"
 #include "apps/utp/counting_store.h"
 #include "apps/utp/data_directory.h"
+#include "apps/utp/store_keeper.h"
 #include "bus/gated_bus.h"
 #include "bus/lazy_bus.h"
 #include "bus/moving_bus.h"
@@ -130,6 +131,7 @@ class ChamberRun {
   SpooledBus* spool_ = nullptr;  // part of bus_
   std::vector<std::unique_ptr<ConnectorInstance>> instances_;
   std::unique_ptr<ChamberPersister> persister_;
+  std::unique_ptr<StoreKeeper> keeper_;  // of a store on a server
   // The bus is not there yet, so that neither is the persister.
   bool persister_waits_ = false;
   struct Leaving {

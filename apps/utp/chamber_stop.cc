@@ -42,6 +42,7 @@ Status ChamberRun::stop(std::int64_t patience_ns, const std::function<void()>& w
 
 Status ChamberRun::stop_parts(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up) {
   state_ = "stopping";
+  keeper_.reset();
   std::vector<std::thread> stoppers;
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
   for (std::thread& stopper : stoppers) stopper.join();

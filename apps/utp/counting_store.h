@@ -23,6 +23,10 @@ class CountingStore final : public Store {
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override { return inner_->query(query); }
   Result<std::vector<TableStats>> stats() override { return inner_->stats(); }
+  Result<Maintained> maintain() override { return inner_->maintain(); }
+  Result<StoreStatus> status() override { return inner_->status(); }
+  Status set_policy(const std::string& event_type, const TablePolicy& policy) override { return inner_->set_policy(event_type, policy); }
+  Result<std::vector<Finding>> verify() override { return inner_->verify(); }
 
   std::map<std::string, Counts> counts() const;     // any thread
   std::string first_refusal() const;                // why the first refused event was refused; any thread

@@ -118,6 +118,9 @@ class FaultyStore final : public Store {
   int writes = 0;
 
   Status prepare(const std::shared_ptr<const Plan>& plan) override { return inner_->prepare(plan); }
+  Result<StoreStatus> status() override { return inner_->status(); }
+  Status set_policy(const std::string& event_type, const TablePolicy& policy) override { return inner_->set_policy(event_type, policy); }
+  Result<std::vector<Finding>> verify() override { return inner_->verify(); }
   Result<WriteResult> write(std::span<const Event* const> events) override {
     ++writes;
     if (!write_errors.empty()) {

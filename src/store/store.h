@@ -74,6 +74,52 @@ struct TableStats {
   Timestamp first_time, last_time;
 };
 
+// ---- looking after a store ----
+
+// What is done with old rows of one event type; what is not given stays as it is.
+struct TablePolicy {
+  std::optional<std::int64_t> chunk_ns;           // the span of event time of one part of the table, from now on
+  std::optional<std::int64_t> compress_after_ns;  // 0 = never
+  std::optional<std::int64_t> retention_ns;       // 0 = for ever; whole parts go once all of their rows are so old
+};
+
+struct TableStatus {
+  std::string event_type, table;
+  std::string layout;                // how the store divides it by time; "" = not at all
+  std::uint64_t rows = 0;            // an estimate where counting would take long
+  std::uint64_t bytes = 0;           // with its indexes
+  std::uint64_t parts = 0, compressed_parts = 0;
+  std::int64_t chunk_ns = 0, compress_after_ns = 0, retention_ns = 0;  // 0 = none, never, for ever
+};
+struct AggregateStatus {
+  std::string name, table;
+  std::int64_t bucket_ns = 0;
+  Timestamp kept_until;              // what is newer is computed when it is read; 0 = all is
+  std::uint64_t bytes = 0;
+};
+struct JobStatus {                   // what the database does by itself
+  std::string name, about, last_result;
+  std::uint64_t failures = 0;
+};
+struct StoreStatus {
+  std::string engine, server_version, realm;
+  int catalogue_version = 0;
+  std::vector<TableStatus> tables;
+  std::vector<AggregateStatus> aggregates;
+  std::vector<JobStatus> jobs;
+  std::uint64_t ranges_to_refresh = 0;
+};
+
+struct Maintained {
+  std::uint64_t ranges = 0;          // of event time whose aggregates were computed anew
+  std::uint64_t slices = 0;          // in so many transactions
+  std::uint64_t parts_dropped = 0;
+};
+
+struct Finding {
+  std::string where, what, cure;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -82,6 +128,17 @@ class Store {
   [[nodiscard]] virtual Result<WriteResult> write(std::span<const Event* const> events) = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<Cursor>> query(const Query& query) = 0;
   [[nodiscard]] virtual Result<std::vector<TableStats>> stats() = 0;
+
+  // Refreshes aggregates, drops what retention says. To be called every half minute or so by one program, beside the one that
+  // writes (it may take minutes after much late data); where several do so, one at a time works and the others return.
+  [[nodiscard]] virtual Result<Maintained> maintain() { return Maintained{}; }
+  // Any thread: a maintain() that is under way ends with an error; what it had not done yet is done the next time.
+  virtual void interrupt() {}
+  [[nodiscard]] virtual Result<StoreStatus> status() = 0;
+  // kNotFound for an event type without a table here, kUnsupported for what this store cannot do.
+  [[nodiscard]] virtual Status set_policy(const std::string& event_type, const TablePolicy& policy) = 0;
+  // What is not as it should be. Reads everything there is: minutes on a big store.
+  [[nodiscard]] virtual Result<std::vector<Finding>> verify() = 0;
 };
 
 }  // namespace utp

@@ -109,6 +109,8 @@ tl::unexpected<Error> Connection::lost(std::string_view what) {
 
 // By its first word.
 Error Connection::refused(std::string_view message) {
+  constexpr std::string_view kAborted = "EXECABORT Transaction discarded because of: ";
+  if (starts(message, kAborted)) message.remove_prefix(kAborted.size());
   const std::string where = place() + ": ";
   const std::string said = "the server says \"" + std::string(message.substr(0, 300)) + "\"";
   for (const std::string_view word : {"BUSY ", "NOREPLICAS"}) {
@@ -256,10 +258,12 @@ Status Connection::hello(std::optional<RedisNode>& elsewhere) {
     UTP_CHECK(run_one());
   }
   for (std::size_t i = 0; i < kScripts; ++i) add({"SCRIPT", "LOAD", script_text(static_cast<Script>(i))});
+  add({"MULTI"});  // where it is not allowed, what should be one step would be several
+  add({"EXEC"});
   UTP_TRY(auto loaded, run_all());
   for (std::size_t i = 0; i < loaded.size(); ++i) {
     if (!loaded[i]) return fail(std::move(loaded[i].error()));
-    hashes_[i] = text(loaded[i]->get());
+    if (i < kScripts) hashes_[i] = text(loaded[i]->get());
   }
   // A replica that became the master may lack the end of what was there; so may the process that it replaced, once that is
   // the master again.
@@ -312,9 +316,8 @@ Status Connection::find_owner(std::optional<RedisNode>& elsewhere) {
 }
 
 void Connection::add(std::span<const std::string_view> arguments) {
-  put_number(out_, '*', arguments.size());
+  begin(arguments.size());
   for (const std::string_view argument : arguments) put_text(out_, argument);
-  ++commands_;
 }
 
 void Connection::add(Script script, std::initializer_list<std::string_view> keys,
@@ -325,10 +328,21 @@ void Connection::add(Script script, std::initializer_list<std::string_view> keys
 }
 
 void Connection::begin(Script script, std::size_t keys, std::size_t arguments) {
-  put_number(out_, '*', 3 + keys + arguments);
+  begin(3 + keys + arguments);
   put("EVALSHA");
   put(hashes_[static_cast<std::size_t>(script)]);
   put(keys);
+}
+
+void Connection::begin_text(std::string_view script, std::size_t keys, std::size_t arguments) {
+  begin(3 + keys + arguments);
+  put("EVAL");
+  put(script);
+  put(keys);
+}
+
+void Connection::begin(std::size_t words) {
+  put_number(out_, '*', words);
   ++commands_;
 }
 
@@ -392,6 +406,7 @@ Result<Reply> Connection::receive(std::int64_t deadline_ns, Interrupt* interrupt
 Result<std::vector<Result<Reply>>> Connection::run_all() {
   std::vector<Result<Reply>> replies;
   const std::size_t count = std::exchange(commands_, 0);
+  replies.reserve(count);
   UTP_CHECK(send());
   for (std::size_t i = 0; i < count; ++i) {
     auto reply = receive(steady_ns() + options_.answer_timeout_ns, nullptr);

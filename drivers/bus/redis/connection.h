@@ -72,6 +72,9 @@ class Connection {
   }
   // The same piece by piece: begin(), then put() for each key and argument.
   void begin(Script script, std::size_t keys, std::size_t arguments);
+  // For where the script must not be missing: its text goes along.
+  void begin_text(std::string_view script, std::size_t keys, std::size_t arguments);
+  void begin(std::size_t words);  // any command
   void put(std::string_view value);
   void put(std::size_t number);
   void put_size(std::size_t size);                             // of a value whose pieces append() brings

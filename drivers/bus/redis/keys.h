@@ -21,7 +21,10 @@ inline constexpr std::uint64_t kGenerationMax = (std::uint64_t{1} << (64 - kNumb
 inline std::uint64_t number_of(std::uint64_t position) { return position & kNumberMax; }
 
 inline std::string id_of(std::uint64_t position) {
-  return std::to_string(position >> kNumberBits) + "-" + std::to_string(number_of(position));
+  char text[48];
+  char* end = std::to_chars(text, text + sizeof text, position >> kNumberBits).ptr;
+  *end++ = '-';
+  return {text, std::to_chars(end, text + sizeof text, number_of(position)).ptr};
 }
 
 // Nothing where the id is not one of this bus.

@@ -14,27 +14,12 @@
 namespace utp::redis_bus {
 namespace {
 
-// One script call holds up everybody else on the server: about a millisecond.
-constexpr std::size_t kBatchMessages = 500;
-constexpr std::size_t kBatchBytes = 1 << 20;
-constexpr std::size_t kSendBytes = 4 << 20;  // of a pipeline of such calls
-constexpr std::size_t kPackBytes = 64 << 10;  // of an entry with several messages: it is read and trimmed as a whole
 constexpr int kOpenTries = 4;                 // somebody removes the streams while we write
 constexpr std::uint64_t kGrownPart = 16;     // a publisher lets the limit be overshot by a sixteenth
 // An fsync of `everysec` begins within a second after the write, and a tenth for the server's timer.
 constexpr auto kFsyncBegins = std::chrono::milliseconds(1200);
 constexpr auto kFsyncLook = std::chrono::milliseconds(200);
 constexpr auto kFsyncPatience = std::chrono::seconds(30);
-
-std::size_t bytes_of(const OutMessage& message) { return message.key.size() + message.value.size(); }
-
-// Where the pack that begins at `first` ends.
-std::size_t pack_end(std::span<const OutMessage* const> messages, std::size_t first, std::size_t end, std::uint32_t pack) {
-  std::size_t bytes = bytes_of(*messages[first]);
-  std::size_t at = first + 1;
-  while (at < end && at - first < pack && (bytes += bytes_of(*messages[at])) <= kPackBytes) ++at;
-  return at;
-}
 
 }  // namespace
 
@@ -191,6 +176,7 @@ bool RedisPublisher::take_open(Lane& lane, std::string_view answer) {
   if (answer == "gone") return false;
   lane.next_id = std::string(answer) + "-*";
   lane.opened_in = connection_.run_number();
+  lane.unsure = std::max<std::size_t>(lane.unsure, 1);
   lane.last_run = connection_.run_number();  // what was lost of an earlier one has been counted
   return true;
 }
@@ -211,115 +197,7 @@ Status RedisPublisher::open_lanes(bool& gone) {
   return {};
 }
 
-// ---- sending ----
-
-// The order of the parts may change.
-void RedisPublisher::add_call(std::span<Part> parts) {
-  const auto others = std::stable_partition(parts.begin(), parts.end(), [](const Part& part) { return part.is_lone(); });
-  const auto singles_of = [](const Part& part) { return part.packs > 0 ? 1 : part.end - part.first; };
-  std::size_t arguments = 2;
-  for (const Part& part : parts) arguments += (part.is_lone() ? 1 : 3) + 2 * singles_of(part) + 3 * part.packs;
-  connection_.begin(Script::kPublish, 1 + parts.size(), arguments);
-  connection_.put(server_->keys().bus());
-  for (const Part& part : parts) connection_.put(part.lane->stream);
-  connection_.put(epoch_);
-  connection_.put(static_cast<std::size_t>(others - parts.begin()));
-  for (const Part& part : parts) {
-    const auto& messages = part.lane->messages;
-    const std::size_t singles_end = part.first + singles_of(part);
-    connection_.put(part.lane->next_id);
-    if (!part.is_lone()) {
-      connection_.put(singles_of(part));
-      connection_.put(part.packs);
-    }
-    for (std::size_t i = part.first; i < singles_end; ++i) {
-      connection_.put(messages[i]->key);
-      connection_.put(messages[i]->value);
-    }
-    for (std::size_t at = singles_end, end = 0; at < part.end; at = end) {
-      end = pack_end(messages, at, part.end, pack_of(*part.topic));
-      static thread_local std::string field;
-      field = "*" + std::to_string(end - at);
-      std::size_t bytes = 0;
-      for (std::size_t i = at; i < end; ++i) {
-        const OutMessage& m = *messages[i];
-        field += " " + std::to_string(m.value.size()) + " " + std::to_string(m.key.size()) + " ";
-        field += m.key;
-        bytes += m.value.size();
-      }
-      connection_.put(end - at);
-      connection_.put(field);
-      connection_.put_size(bytes);
-      for (std::size_t i = at; i < end; ++i) connection_.append(messages[i]->value);
-      connection_.end();
-    }
-    part.lane->sent = part.end;
-  }
-}
-
-// Calls of a bounded size, each for one or more partitions, all in one pipeline. What follows in a partition waits for the
-// answer: it must not come before the repetition of what was refused.
-Status RedisPublisher::send_round(bool& more, bool& gone) {
-  std::vector<Part> parts;
-  std::vector<std::size_t> call_ends;  // in parts
-  std::size_t messages = 0, bytes = 0, sent_bytes = 0, begun = 0;
-  const auto end_call = [&] {
-    if (begun == parts.size()) return;
-    add_call(std::span(parts).subspan(begun));
-    begun = parts.size();
-    call_ends.push_back(begun);
-    sent_bytes += std::exchange(bytes, 0);
-    messages = 0;
-  };
-  more = false;
-  for (auto& [topic, lane] : used_) {
-    if (lane->sent == lane->messages.size()) continue;
-    if (sent_bytes >= kSendBytes) {
-      more = true;
-      break;
-    }
-    Part part{topic, lane, lane->sent, lane->sent, 0};
-    const auto fits = [&] {
-      if (part.end == lane->messages.size()) return false;
-      const std::size_t size = bytes_of(*lane->messages[part.end]);
-      return messages == 0 || (messages < kBatchMessages && bytes + size <= kBatchBytes);
-    };
-    if (!fits()) end_call();
-    while (fits()) {
-      bytes += bytes_of(*lane->messages[part.end++]);
-      ++messages;
-    }
-    if (const std::uint32_t pack = pack_of(*topic); pack > 1) {
-      for (std::size_t at = part.first + 1; at < part.end; ++part.packs) at = pack_end(lane->messages, at, part.end, pack);
-    }
-    parts.push_back(part);
-    more |= part.end < lane->messages.size();
-  }
-  end_call();
-  UTP_TRY(auto replies, connection_.run_all());
-  std::size_t at = 0;
-  for (std::size_t call = 0; call < replies.size(); ++call) {
-    if (!replies[call]) return fail(std::move(replies[call].error()));
-    const auto ids = items(replies[call]->get());  // none where the epoch is another
-    gone |= ids.empty();
-    for (std::size_t i = 0; at < call_ends[call]; ++at, ++i) {
-      Lane& lane = *parts[at].lane;
-      const redisReply* id = i < ids.size() ? ids[i] : nullptr;
-      const bool is_refused = id != nullptr && id->type == REDIS_REPLY_ERROR;
-      const std::string_view last = is_refused ? std::string_view(id->str, id->len) : text(id);
-      const bool is_newer = is_refused && last.find("equal or smaller") != std::string_view::npos;
-      if (is_refused && !is_newer) return fail(connection_.refused(last));
-      if (last.empty() || is_newer) {  // to be opened and sent again
-        lane.sent = parts[at].first;
-        lane.opened_in = 0;
-        more = true;
-        continue;
-      }
-      lane.last_position = position_of(last).value_or(lane.last_position);
-    }
-  }
-  return {};
-}
+// ---- afterwards ----
 
 Status RedisPublisher::trim_if_grown(TopicLanes& topic) {
   const auto limit_of = [&](const TopicOptions& o) {

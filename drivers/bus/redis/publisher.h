@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -33,6 +34,9 @@ class RedisPublisher final : public Publisher {
     std::size_t sent = 0;            // of messages
     std::uint64_t opened_in = 0;     // the run of the server in which it was opened, 0 when that has to be done again
     std::string next_id;             // since then: the generation, and a star for the server's count
+    // Calls to go through the script until the newest entry is taken to be this publisher's last: what was opened may have
+    // others' behind that, and where another was met more may come.
+    std::size_t unsure = 1;
     std::uint64_t last_position = 0;  // the newest that the server has confirmed to this publisher
     std::uint64_t last_run = 0;       // and the run that did
   };
@@ -45,7 +49,6 @@ class RedisPublisher final : public Publisher {
     TopicLanes* topic;
     Lane* lane;
     std::size_t first, end, packs;
-    bool is_lone() const { return end == first + 1; }
   };
   struct HashText {
     using is_transparent = void;
@@ -62,7 +65,19 @@ class RedisPublisher final : public Publisher {
   void add_open(const TopicLanes& topic, const Lane& lane);
   bool take_open(Lane& lane, std::string_view answer);
   Status send_round(bool& more, bool& gone);
-  void add_call(std::span<Part> parts);
+  struct Call {
+    std::span<Part> parts;
+    std::size_t lone;     // of them, the first ones, bring one message
+    std::size_t replies;  // to it
+    bool is_plain;        // a transaction, not a script
+  };
+  Call add_call(std::span<Part> parts, std::size_t messages);
+  void add_script(const Call& call);
+  std::size_t add_plain(const Call& call);
+  void put_pack(std::string_view time, std::span<const OutMessage* const> messages);
+  std::string time_now() const;
+  void take_time(const redisReply* time);
+  Status take_call(const Call& call, std::span<Result<Reply>> replies, bool& more, bool& gone);
   Status make_again();
   Status trim_if_grown(TopicLanes& topic);
   Status wait_for_disk();
@@ -75,6 +90,8 @@ class RedisPublisher final : public Publisher {
   std::vector<TopicLanes*> found_;                   // of the batch at hand: the topic of each message, where it is known
   std::vector<std::pair<TopicLanes*, Lane*>> used_;  // by the batch at hand
   std::string epoch_;                                // of the bus, as this publisher knows it
+  std::int64_t server_ms_ = 0;  // what the server's clock, or the newest time where that is later, was
+  std::int64_t heard_ns_ = 0;   // when this publisher heard of it, on its own steady clock
   bool unsynced_ = false;
 };
 

@@ -274,7 +274,7 @@ TEST_F(RedisBusCluster, AUserWithTheRightsOfTheReadmeIsEnough) {
   make_cluster();
   for (int i = 0; i < 3; ++i) {
     cluster_->node(i).command({"ACL", "SETUSER", "chamber", "on", ">word", "~{utp}:*", "-@all", "+@stream", "+@hash", "+@set",
-                               "+@scripting", "+del", "+exists", "+info", "+client|setname", "+memory|usage", "+time",
+                               "+@scripting", "+del", "+exists", "+multi", "+exec", "+info", "+client|setname", "+memory|usage", "+time",
                                "+cluster|myid", "+cluster|keyslot", "+cluster|slots"});
   }
   RedisBusOptions options = cluster_->node(other()).options();
@@ -282,9 +282,10 @@ TEST_F(RedisBusCluster, AUserWithTheRightsOfTheReadmeIsEnough) {
   options.password = "word";
   bus_ = open(options);
   ASSERT_NE(bus_, nullptr);
-  expect_published(*publisher(), 0, 3);
+  auto writer = publisher();
+  for (int i = 0; i < 3; ++i) expect_published(*writer, i * 40, 40);
   auto reader = subscribe("g");
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 120).back().position));
 }
 
 // ---- without a cluster ----

@@ -177,15 +177,16 @@ TEST_F(RedisBus, SaysThatThereIsNoPasswordToGive) {
 TEST_F(RedisBus, AUserWithTheRightsOfTheReadmeIsEnough) {
   start();
   server_->command({"ACL", "SETUSER", "chamber", "on", ">word", "~utp:*", "-@all", "+@stream", "+@hash", "+@set",
-                    "+@scripting", "+del", "+exists", "+info", "+select", "+client|setname", "+memory|usage", "+time"});
+                    "+@scripting", "+del", "+exists", "+multi", "+exec", "+info", "+select", "+client|setname", "+memory|usage", "+time"});
   RedisBusOptions options = server_->options();
   options.user = "chamber";
   options.password = "word";
   bus_ = open(options);
   ASSERT_NE(bus_, nullptr);
-  expect_published(*publisher(), 0, 3);
+  auto writer = publisher();
+  for (int i = 0; i < 3; ++i) expect_published(*writer, i * 40, 40);
   auto reader = subscribe("g");
-  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 3).back().position));
+  EXPECT_TRUE(reader->acknowledge(kTopic, 0, receive(*reader, 120).back().position));
   EXPECT_EQ(group("g").lag, 0u);
   EXPECT_TRUE(bus_->trim());
   EXPECT_TRUE(bus_->delete_group("g"));
@@ -201,6 +202,18 @@ TEST_F(RedisBus, AUserWithoutRightsIsTold) {
   const auto status = publish(*publisher(), 0, 1);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, Code::kPermission) << status.error().message;
+}
+
+TEST_F(RedisBus, AUserWhoMayNotPublishInOneStepIsToldAtOnce) {
+  start();
+  server_->command({"ACL", "SETUSER", "nobody", "on", ">word", "~utp:*", "+@all", "-multi"});
+  RedisBusOptions options = server_->options();
+  options.user = "nobody";
+  options.password = "word";
+  const auto bus = open_redis_bus(options);
+  ASSERT_FALSE(bus);
+  EXPECT_EQ(bus.error().code, Code::kPermission) << bus.error().message;
+  EXPECT_NE(bus.error().message.find("README"), std::string::npos) << bus.error().message;
 }
 
 // ---- durability and limits ----

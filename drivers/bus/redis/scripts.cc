@@ -174,7 +174,7 @@ if earlier then
 end
 return whole(generation)
 )lua",
-    // kPublish. The first message of a batch always goes alone: the id that the server gives it tells the number from which
+    // kPublish. The first message of a lane always goes alone: the id that the server gives it tells the number from which
     // the packs' ids are counted on. A server without memory refuses the first command that writes, and so the whole. Times
     // are whole milliseconds: so a call writes the newest down only where it is another, and they still never go back.
     R"lua(
@@ -189,12 +189,12 @@ if not stood or time > stood then
 else
   time = stood
 end
-local answer, spaced = {}, time .. ' '
-local lone, at = tonumber(ARGV[2]), 3
+local answer, spaced = {time}, time .. ' '
+local lone, id, at = tonumber(ARGV[2]), ARGV[3], 4
 -- Apart from the rest because it is the bulk of a batch for very many topics.
 for i = 1, lone do
-  answer[i] = pcall('XADD', KEYS[i + 1], 'NOMKSTREAM', ARGV[at], spaced .. ARGV[at + 1], ARGV[at + 2])
-  at = at + 3
+  answer[i + 1] = pcall('XADD', KEYS[i + 1], 'NOMKSTREAM', id, spaced .. ARGV[at], ARGV[at + 1])
+  at = at + 2
 end
 for lane = lone + 1, #KEYS - 1 do
   local stream, id, singles, packs = KEYS[lane + 1], ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -219,7 +219,7 @@ for lane = lone + 1, #KEYS - 1 do
       call('XSETID', stream, last, 'ENTRIESADDED', string.format('%.0f', number))  -- the server's own lag counts messages
     end
   end
-  answer[lane] = last
+  answer[lane + 1] = last
   at = stop + 3 * packs
 end
 return answer
@@ -382,11 +382,60 @@ return others
 )lua",
 };
 
+// Texts of milliseconds are all of one length. A stream is held by a last id that no id of the bus comes after.
+constexpr const char* kGuard = R"lua(
+local call, pcall = redis.call, redis.pcall
+local bus = call('HMGET', KEYS[1], 'epoch', 'time')
+local t = call('TIME')
+local now = t[1] .. string.sub(string.format('%06d', t[2]), 1, 3)
+local newest = bus[2] and bus[2] > now and bus[2] or now
+local time, held, answer = ARGV[2], {}, {newest}
+local function hold(stream)
+  local all = pcall('XINFO', 'STREAM', stream)
+  for i = 1, #all, 2 do
+    if all[i] == 'last-generated-id' then
+      held[#held + 1] = stream
+      held[#held + 1] = all[i + 1]
+      call('XSETID', stream, '18446744073709551615-0')
+    end
+  end
+end
+local is_same = bus[1] == ARGV[1]
+if is_same and time <= newest and tonumber(now) - tonumber(time) <= tonumber(ARGV[3]) then
+  if not bus[2] or time > bus[2] then call('HSET', KEYS[1], 'time', time) end
+  local at = 5
+  for lane = 2, #KEYS do
+    answer[lane] = pcall('XADD', KEYS[lane], 'NOMKSTREAM', ARGV[at], time .. ' ' .. ARGV[at + 1], ARGV[at + 2])
+    if type(answer[lane]) == 'table' then
+      hold(KEYS[lane])
+    elseif answer[lane] and ARGV[at + 3] ~= '' then
+      call('XSETID', KEYS[lane], answer[lane], 'ENTRIESADDED', ARGV[at + 3])
+    end
+    at = at + 4
+  end
+else
+  for stream in string.gmatch(ARGV[4], '[^\n]+') do hold(stream) end
+  for lane = 2, #KEYS do hold(KEYS[lane]) end
+end
+if #held > 0 then call('HSET', KEYS[1], 'held', table.concat(held, '\n')) end
+return is_same and answer or 'gone'
+)lua";
+
+constexpr const char* kRelease = R"lua(
+local held = redis.call('HGET', KEYS[1], 'held')
+if not held then return end
+for stream, last in string.gmatch(held, '([^\n]+)\n([^\n]+)') do redis.call('XSETID', stream, last) end
+redis.call('HDEL', KEYS[1], 'held')
+)lua";
+
 }  // namespace
 
 std::string script_text(Script script) {
   const std::string text = kTexts[static_cast<std::size_t>(script)];
   return script == Script::kPublish ? text : kPrelude + text;  // the prelude costs a publish two microseconds
 }
+
+std::string_view guard_text() { return kGuard; }
+std::string_view release_text() { return kRelease; }
 
 }  // namespace utp::redis_bus

@@ -118,7 +118,7 @@ Status Connection::connect(Use use) {
       {"keepalives_interval", number(options_.keepalive_interval_s)},
       {"keepalives_count", number(options_.keepalive_probes)},
       {"tcp_user_timeout", number(options_.tcp_user_timeout_ms)},
-      {"target_session_attrs", use == Use::kWrite ? "read-write" : "any"},
+      {"target_session_attrs", use == Use::kRead ? "any" : "read-write"},
       {"dbname", options_.url},
       {"client_encoding", "UTF8"},
   };
@@ -167,6 +167,7 @@ Status Connection::connect(Use use) {
                               {text_parameter(number(limit_ms)),
                                text_parameter(number(use == Use::kWrite ? options_.idle_in_transaction_timeout_ms : 0))}));
   silence_ms_ = limit_ms + options_.answer_timeout_ms;
+  cancel_.reset(PQgetCancel(handle_.get()));
   if (use == Use::kRead) {
     // A reader that leaves in the middle just closes; the server then ends the query within a second, also while it has nothing
     // to send yet. A server on a system that cannot look refuses: there such a query ends with its first row.
@@ -175,6 +176,11 @@ Status Connection::connect(Use use) {
     last_state_.clear();
   }
   return {};
+}
+
+void Connection::cancel() const {
+  char message[256];
+  if (cancel_) (void)PQcancel(cancel_.get(), message, sizeof message);
 }
 
 Error Connection::lost(std::string_view doing) {

@@ -23,6 +23,9 @@ struct ClearResult {
 struct FreeMemory {
   void operator()(char* bytes) const { PQfreemem(bytes); }
 };
+struct FreeCancel {
+  void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
+};
 struct FinishConnection {
   void operator()(PGconn* connection) const { PQfinish(connection); }
 };
@@ -71,7 +74,8 @@ constexpr std::int64_t nanoseconds(std::int64_t us, std::int64_t below) {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(us) * 1000 + static_cast<std::uint64_t>(below));
 }
 
-enum class Use : std::uint8_t { kWrite, kRead };
+// kCare: writes, with a reader's time limits.
+enum class Use : std::uint8_t { kWrite, kRead, kCare };
 
 // Not thread-safe. After a failure with broken() nothing more can be done with it.
 class Connection {
@@ -102,6 +106,9 @@ class Connection {
   Status begin_copy_out(const std::string& sql, std::string_view doing);
   Result<std::optional<std::string_view>> copy_row(std::string_view doing);
 
+  // Any thread, while the object lives: asks the server to end the statement that is under way.
+  void cancel() const;
+
   bool broken() const { return !handle_ || PQstatus(handle_.get()) != CONNECTION_OK; }
   // SQLSTATE of the last failure; "" when the server said none (the connection was lost, or hung).
   const std::string& last_state() const { return last_state_; }
@@ -121,6 +128,7 @@ class Connection {
   std::int64_t silence_ms_ = 0;  // how long the server may say nothing
   std::unique_ptr<PGconn, FinishConnection> handle_;
   std::unique_ptr<char, FreeMemory> row_;  // of copy_row
+  std::unique_ptr<PGcancel, FreeCancel> cancel_;
   std::string last_state_;
 };
 
@@ -129,6 +137,7 @@ Error error_of_state(std::string_view state, std::string_view place, std::string
                      const PostgresStoreOptions& options);
 bool is_row_error(std::string_view state);      // one row's fault, not the database's
 inline bool is_duplicate(std::string_view state) { return state == "23505"; }
+inline bool is_check(std::string_view state) { return state == "23514"; }  // of a constraint, or no partition is there for the row
 inline bool is_conflict(std::string_view state) { return state == "40P01" || state == "40001"; }
 
 }  // namespace utp::postgres

@@ -117,15 +117,13 @@ class PostgresCursor final : public Cursor {
 struct Table {
   std::string name;
   bool exploded = false;
-  bool lists_symbols = false;
   std::vector<QueryColumn> columns;
   std::vector<StoredKind> kinds;
 };
 
 Result<Table> find_table(Connection& connection, const std::string& event_type) {
   Table table;
-  UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded, pg_catalog.to_regclass('utp_symbols') IS NOT NULL FROM utp_tables WHERE event_type = $1",
-                                           kDoing, {text_parameter(event_type)}));
+  UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded FROM utp_tables WHERE event_type = $1", kDoing, {text_parameter(event_type)}));
   if (owner.count() == 0) {
     UTP_TRY(const Rows all, connection.run("SELECT event_type FROM utp_tables ORDER BY event_type", kDoing));
     std::vector<std::string> known;
@@ -134,7 +132,6 @@ Result<Table> find_table(Connection& connection, const std::string& event_type) 
   }
   table.name = owner.text(0, 0);
   table.exploded = owner.integer(0, 1) != 0;
-  table.lists_symbols = owner.integer(0, 2) != 0;
   UTP_TRY(const Rows columns, connection.run("SELECT name, kind FROM utp_columns WHERE table_name = $1 ORDER BY position", kDoing, {text_parameter(table.name)}));
   for (int i = 0; i < columns.count(); ++i) {
     const auto kind = parse_stored_kind(columns.bytes(i, 1));
@@ -188,8 +185,7 @@ std::string select_rows(const Table& table, const Query& query) {
 // A look at the end of each symbol's part of the index (symbol, event_time), instead of a read of all that lies between.
 std::string select_last(const Table& table, const Query& query) {
   const std::string name = quote_identifier(table.name);
-  std::string symbols = "SELECT DISTINCT symbol FROM " + name;
-  if (table.lists_symbols) symbols = "SELECT symbol FROM utp_symbols WHERE table_name = " + text_literal(table.name);
+  std::string symbols = "SELECT symbol FROM utp_symbols WHERE table_name = " + text_literal(table.name);
   if (!query.symbols.empty()) symbols = "SELECT DISTINCT unnest(" + text_list_literal(query.symbols) + ")";
   // The index ends at the newest microsecond; the order among its events is made of those alone, since a sort that goes on
   // where the index ends is not made of compressed chunks: they would be read to their begin.

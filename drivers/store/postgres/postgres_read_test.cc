@@ -91,19 +91,5 @@ TEST_F(PostgresRead, ListsEachSymbolOnceInTheTransactionOfItsFirstRow) {
   EXPECT_EQ(server().statements(schema_, "INSERT INTO utp_symbols"), 3);  // each writer has to ask once
 }
 
-TEST_F(PostgresRead, FindsTheSymbolsOfAStoreThatHasNoList) {
-  auto store = open_prepared();
-  write(*store, plan_, 1);
-  server().sql("DROP TABLE utp_symbols", schema_);
-  store = open_prepared();
-  write(*store, plan_, 2);
-  auto cursor = store->query({.event_type = "ticks/v1", .as_of = kEndOfTime});
-  ASSERT_TRUE(cursor) << cursor.error().message;
-  std::vector<Value> values;
-  ASSERT_TRUE(*(*cursor)->next(values));
-  EXPECT_EQ(values[0].as_time().ns, 2);
-  EXPECT_FALSE(*(*cursor)->next(values));
-}
-
 }  // namespace
 }  // namespace utp

@@ -2,13 +2,19 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "core/log.h"
+#include "drivers/store/postgres/postgres_aggregates.h"
+#include "drivers/store/postgres/postgres_care.h"
 #include "drivers/store/postgres/postgres_connection.h"
 #include "drivers/store/postgres/postgres_migration.h"
+#include "drivers/store/postgres/postgres_partitions.h"
 #include "drivers/store/postgres/postgres_query.h"
 #include "drivers/store/postgres/postgres_symbols.h"
 #include "drivers/store/postgres/postgres_table.h"
@@ -24,6 +30,7 @@ constexpr int kCleanBatches = 20;
 constexpr int kConflictRetriesMax = 5;           // of a batch, after deadlocks with other writers
 constexpr std::size_t kSendBytes = 64u << 10;    // the server works on one portion while the next is written
 constexpr std::string_view kWrite = "write";
+constexpr std::int64_t kTouchedGapUs = 3'600'000'000;  // times of a batch that lie so far apart are aggregated apart
 
 struct HashOfKey {
   std::size_t operator()(const Hash128& key) const { return key.low; }
@@ -45,12 +52,41 @@ class PostgresStore final : public Store {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
     return table_stats(*connection);
   }
+  Result<Maintained> maintain() override {
+    UTP_TRY(auto opened, Connection::open(options_, Use::kCare));
+    const std::shared_ptr<Connection> connection = std::move(opened);
+    {
+      const std::lock_guard lock(care_mutex_);
+      if (interrupted_) return fail(Code::kCancelled, "store " + options_.place + ": interrupted");
+      care_ = connection;
+    }
+    return postgres::maintain(*connection);
+  }
+  void interrupt() override {
+    const std::lock_guard lock(care_mutex_);
+    interrupted_ = true;
+    if (const auto connection = care_.lock()) connection->cancel();
+  }
+  Result<StoreStatus> status() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return store_status(*connection);
+  }
+  Status set_policy(const std::string& event_type, const TablePolicy& policy) override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
+    return postgres::set_policy(*connection, event_type, policy);
+  }
+  Result<std::vector<Finding>> verify() override {
+    UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
+    return postgres::verify(*connection);
+  }
 
  private:
   struct Table {
     std::unique_ptr<TableWriter> writer;
     std::string copy_sql;
     std::string stage, stage_copy_sql;  // "" = not made on this connection
+    std::optional<Partitions> partitions;  // none where the server makes them
+    bool aggregated = false;
     int rank = 0;
   };
   struct Item {
@@ -65,6 +101,9 @@ class PostgresStore final : public Store {
   void plan_batch(std::span<const Event* const> events, WriteResult& result);
   Status write_once(std::span<const Event* const> events, WriteResult& result);
   Status transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
+  Status make_partitions();
+  bool forget_partitions();  // false: there are none
+  Status touch_aggregates(Items items);
   Status fix_realm();
   Result<std::size_t> copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result);
   Status make_stage(Table& table);
@@ -84,6 +123,9 @@ class PostgresStore final : public Store {
   std::vector<Item> order_;             // of the batch in hand
   SymbolList symbols_;
   CopyBuffer buffer_;
+  std::mutex care_mutex_;           // guards the next two
+  std::weak_ptr<Connection> care_;  // of maintain()
+  bool interrupted_ = false;
 };
 
 Status PostgresStore::connect() {
@@ -101,7 +143,7 @@ Status PostgresStore::connect() {
     }
     opened_ = true;
   }
-  if (!options_.read_only) UTP_CHECK(symbols_.reset(*connection));
+  symbols_.forget();
   connection_ = std::move(connection);
   return {};
 }
@@ -112,10 +154,13 @@ Status PostgresStore::prepare(const std::shared_ptr<const Plan>& plan) {
   UTP_CHECK(connect());
   UTP_CHECK(migrate(*connection_, *plan, options_.read_only));
   if (options_.read_only) return {};
+  UTP_TRY(const bool is_partitioned, has_partitions(*connection_, *plan));
   Table& table = tables_[{plan->table(), plan->schema_ref()}];
   if (!table.writer) {
     table.copy_sql = writer->copy_sql(quote_identifier(plan->table()));
     table.writer = std::move(writer);
+    table.aggregated = has_aggregates(*plan);
+    if (is_partitioned) table.partitions.emplace();
   }
   by_plan_[&table.writer->plan()] = &table;
   int rank = 0;
@@ -251,6 +296,35 @@ Status PostgresStore::stage_by_halves(std::span<const Event* const> events, Item
   return stage_by_halves(events, items.subspan(items.size() / 2), result);
 }
 
+// Before the transaction: a partition that one of them makes is there for all.
+Status PostgresStore::make_partitions() {
+  for (const Item& item : order_) {
+    if (item.table->partitions) UTP_CHECK(item.table->partitions->ensure(*connection_, item.table->writer->plan().table(), item.event_time_us));
+  }
+  return {};
+}
+
+bool PostgresStore::forget_partitions() {
+  bool any = false;
+  for (const Item& item : order_) {
+    if (!item.table->partitions) continue;
+    item.table->partitions->forget();
+    any = true;
+  }
+  return any;
+}
+
+// The items are in the order of time.
+Status PostgresStore::touch_aggregates(Items items) {
+  if (!items[0].table->aggregated) return {};
+  std::vector<TimeRange> ranges;
+  for (const Item& item : items) {
+    if (ranges.empty() || item.event_time_us > ranges.back().last_us + kTouchedGapUs) ranges.push_back({item.event_time_us, item.event_time_us});
+    ranges.back().last_us = item.event_time_us;
+  }
+  return touch(*connection_, items[0].table->writer->plan().table(), ranges);
+}
+
 // Within the transaction of the first batch. Another writer may have been faster, with another realm: kUnavailable, and the
 // repetition finds that one.
 Status PostgresStore::fix_realm() {
@@ -272,6 +346,7 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
   for (auto first = order_.begin(); first != order_.end();) {
     const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
     const Items items(first, last);
+    const std::size_t inserted = result.inserted;
     if (row_by_row) {
       UTP_CHECK(stage_by_halves(events, items, result));
     } else if (staged) {
@@ -282,6 +357,7 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
       (void)rows;
       result.inserted += items.size() - (result.errors.size() - errors);
     }
+    if (result.inserted > inserted) UTP_CHECK(touch_aggregates(items));
     first = last;
   }
   UTP_CHECK(connection_->commit("commit"));
@@ -298,6 +374,7 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   }
   plan_batch(events, result);
   if (order_.empty()) return {};
+  UTP_CHECK(make_partitions());
   const WriteResult planned = result;
   const auto attempt = [&](bool staged, bool row_by_row) -> Status {
     result = planned;
@@ -311,6 +388,10 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   bool staged = staged_batches_ > 0;
   auto status = attempt(staged, false);
   const auto row_error = [&] { return !status && is_row_error(connection_->last_state()); };
+  if (row_error() && is_check(connection_->last_state()) && forget_partitions()) {  // retention may have dropped one
+    UTP_CHECK(make_partitions());
+    status = attempt(staged, false);
+  }
   if (row_error() && !staged && is_duplicate(connection_->last_state())) status = attempt(staged = true, false);
   if (row_error()) status = attempt(true, true);
   if (!status) return status;

@@ -13,24 +13,13 @@ constexpr std::size_t kKnownSymbolsMax = 1'000'000;
 
 }  // namespace
 
-Status make_symbol_list(Connection& connection) {
-  UTP_TRY(const Rows made, connection.run("CREATE TABLE IF NOT EXISTS utp_symbols (table_name text NOT NULL, symbol text NOT NULL, "
-                                          "PRIMARY KEY (table_name, symbol))",
-                                          kDoing));
-  return {};
-}
-
-Status SymbolList::reset(Connection& connection) {
+void SymbolList::forget() {
   known_.clear();
   known_count_ = 0;
   fresh_.clear();
-  UTP_TRY(const Rows there, connection.run("SELECT pg_catalog.to_regclass('utp_symbols') IS NOT NULL", kDoing));
-  there_ = there.integer(0, 0) != 0;
-  return {};
 }
 
 void SymbolList::note(const std::string& table, std::string_view symbol) {
-  if (!there_) return;
   const auto known = known_.find(table);
   if (known != known_.end() && known->second.contains(symbol)) return;
   // An event with such a symbol is refused, by its row.

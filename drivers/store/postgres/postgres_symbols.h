@@ -13,14 +13,10 @@
 
 namespace utp::postgres {
 
-// Of a catalogue that is just being made. A store from before there was a list goes on without: a reader then reads the table.
-Status make_symbol_list(Connection& connection);
-
 // What a writer knows of the list. A symbol stands in it before, or together with, its first row.
 class SymbolList {
  public:
-  // On a new connection: nothing is known, and whether the store has a list is looked up.
-  Status reset(Connection& connection);
+  void forget();  // on a new connection
   void note(const std::string& table, std::string_view symbol);
   // In the transaction of the rows and before them, in one order, so that writers wait for each other instead of deadlocking.
   // Does nothing when no noted symbol is new.
@@ -35,7 +31,6 @@ class SymbolList {
   };
   using Symbols = std::unordered_set<std::string, Hash, std::equal_to<>>;
 
-  bool there_ = false;
   std::unordered_map<std::string, Symbols, Hash, std::equal_to<>> known_;
   std::size_t known_count_ = 0;
   std::set<std::pair<std::string, std::string>> fresh_;  // table, symbol

@@ -16,6 +16,20 @@
 
 namespace utp::postgres_test {
 
+// What a person would type into psql; the first column of all rows, or the server's refusal.
+inline std::string run_sql(const std::string& url, const std::string& text) {
+  PGconn* connection = PQconnectdb(url.c_str());
+  PQsetNoticeProcessor(connection, [](void*, const char*) {}, nullptr);
+  PGresult* result = PQexec(connection, text.c_str());
+  std::string out = PQresultStatus(result) == PGRES_FATAL_ERROR ? PQerrorMessage(connection) : "";
+  for (int i = 0; i < PQntuples(result); ++i) {
+    out += (out.empty() ? "" : " ") + std::string(PQgetisnull(result, i, 0) != 0 ? "null" : PQgetvalue(result, i, 0));
+  }
+  PQclear(result);
+  PQfinish(connection);
+  return out;
+}
+
 class PostgresServer final : public bus_test::ServerProcess {
  public:
   static constexpr const char* kMissing = "the PostgreSQL server is not installed (Debian: apt-get install postgresql-15)";
@@ -44,18 +58,8 @@ class PostgresServer final : public bus_test::ServerProcess {
            "/postgres?options=-csearch_path%3D" + schema + "&application_name=" + schema;
   }
 
-  // What a person would type into psql; the first column of all rows, or the server's refusal.
   std::string sql(const std::string& text, const std::string& schema = "public") const {
-    PGconn* connection = PQconnectdb(url(schema).c_str());
-    PQsetNoticeProcessor(connection, [](void*, const char*) {}, nullptr);
-    PGresult* result = PQexec(connection, text.c_str());
-    std::string out = PQresultStatus(result) == PGRES_FATAL_ERROR ? PQerrorMessage(connection) : "";
-    for (int i = 0; i < PQntuples(result); ++i) {
-      out += (out.empty() ? "" : " ") + std::string(PQgetisnull(result, i, 0) != 0 ? "null" : PQgetvalue(result, i, 0));
-    }
-    PQclear(result);
-    PQfinish(connection);
-    return out;
+    return run_sql(url(schema), text);
   }
   // How many statements of that schema's connections hold this text, by the server's log.
   int statements(const std::string& schema, const std::string& text) const { return count_in_log(schema + "|LOG:", text); }

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "drivers/store/sqlite/sqlite_care.h"
 #include "drivers/store/sqlite/sqlite_connection.h"
 #include "drivers/store/sqlite/sqlite_migration.h"
 #include "drivers/store/sqlite/sqlite_query.h"
@@ -55,6 +56,11 @@ class SqliteStore final : public Store {
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override { return run_query(*connection_, query); }
   Result<std::vector<TableStats>> stats() override { return table_stats(*connection_); }
+  Result<StoreStatus> status() override { return store_status(*connection_); }
+  Status set_policy(const std::string& /*event_type*/, const TablePolicy& /*policy*/) override {
+    return fail(Code::kUnsupported, connection_->path() + ": a SQLite store has no parts, compression or retention; use a store on PostgreSQL");
+  }
+  Result<std::vector<Finding>> verify() override { return sqlite::verify(*connection_); }
 
  private:
   struct Item {

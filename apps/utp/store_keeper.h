@@ -1,0 +1,34 @@
+// Looks after a chamber's store while the chamber runs: every half minute what Store::maintain() does, over a connection and on
+// a thread of its own, so that the persister never waits for it. What fails is told once and tried again.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "core/result.h"
+#include "store/store.h"
+
+namespace utp::app {
+
+class StoreKeeper {
+ public:
+  explicit StoreKeeper(std::string url) : url_(std::move(url)) {}
+  ~StoreKeeper();  // stops; what is under way ends at once, and is done again another time
+  void start();
+
+ private:
+  void run();
+  Status turn();
+
+  const std::string url_;
+  std::thread thread_;
+  std::mutex mutex_;  // guards all below
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  std::unique_ptr<Store> store_;  // made and used by the thread; interrupted by another
+};
+
+}  // namespace utp::app

@@ -1,0 +1,291 @@
+#include "drivers/store/postgres/postgres_aggregates.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "drivers/store/postgres/postgres_migration.h"
+#include "store/ddl.h"
+
+namespace utp::postgres {
+namespace {
+
+constexpr std::string_view kMake = "make the aggregates";
+constexpr std::string_view kRefresh = "refresh the aggregates";
+constexpr std::int64_t kUsPerSecond = 1'000'000;
+// Computed in one transaction, where a bucket is not longer. TimescaleDB knows by itself which buckets were touched.
+constexpr std::int64_t kSliceS = 3600, kContinuousSliceS = 86'400;
+constexpr std::int64_t kNearUs = 600 * kUsPerSecond;   // touched ranges that lie so near are one
+constexpr std::int64_t kRefreshLock = 0x7266'7368;     // "rfsh"; the second half is the schema's
+
+struct AggregateColumn {
+  const char* name;
+  StoredKind kind;
+  const char* of_rows;     // over the event type's rows
+  const char* of_buckets;  // over the buckets of the next finer level
+};
+
+// The order within a bucket is that of every query: time, then sequence.
+#define UTP_FIRST(x) "(array_agg(" x " ORDER BY event_time, event_time_ns, sequence, key))[1]"
+#define UTP_LAST(x) "(array_agg(" x " ORDER BY event_time DESC, event_time_ns DESC, sequence DESC, key DESC) FILTER (WHERE " x " IS NOT NULL))[1]"
+#define UTP_FIRST_OF(x) "(array_agg(" x " ORDER BY bucket))[1]"
+#define UTP_LAST_OF(x) "(array_agg(" x " ORDER BY bucket DESC) FILTER (WHERE " x " IS NOT NULL))[1]"
+
+// Open, high, low, close; volume, and the volume-weighted mean: sum of price times size over sum of size.
+constexpr AggregateColumn kTradeBars[] = {
+    {"open", StoredKind::kDecimal, UTP_FIRST("price"), UTP_FIRST_OF("open")},
+    {"high", StoredKind::kDecimal, "max(price)", "max(high)"},
+    {"low", StoredKind::kDecimal, "min(price)", "min(low)"},
+    {"close", StoredKind::kDecimal, UTP_LAST("price"), UTP_LAST_OF("close")},
+    {"volume", StoredKind::kDecimal, "sum(size)", "sum(volume)"},
+    {"notional", StoredKind::kDecimal, "sum(price * size)", "sum(notional)"},
+    {"vwap", StoredKind::kDecimal, "CASE WHEN sum(size) > 0 THEN sum(price * size) / sum(size) END",
+     "CASE WHEN sum(volume) > 0 THEN sum(notional) / sum(volume) END"},
+    {"trades", StoredKind::kInteger, "count(*)", "sum(trades)::bigint"},
+};
+constexpr AggregateColumn kQuoteStats[] = {
+    {"quotes", StoredKind::kInteger, "count(*)", "sum(quotes)::bigint"},
+    {"spread_min", StoredKind::kDecimal, "min(ask - bid)", "min(spread_min)"},
+    {"spread_max", StoredKind::kDecimal, "max(ask - bid)", "max(spread_max)"},
+    {"spread_sum", StoredKind::kDecimal, "sum(ask - bid)", "sum(spread_sum)"},
+    {"spread_mean", StoredKind::kDecimal, "avg(ask - bid)", "sum(spread_sum) / sum(quotes)"},
+    {"mid_high", StoredKind::kDecimal, "max((bid + ask) / 2)", "max(mid_high)"},
+    {"mid_low", StoredKind::kDecimal, "min((bid + ask) / 2)", "min(mid_low)"},
+    {"mid_close", StoredKind::kDecimal, UTP_LAST("(bid + ask) / 2"), UTP_LAST_OF("mid_close")},
+};
+constexpr AggregateColumn kGexHistory[] = {
+    {"samples", StoredKind::kInteger, "count(*)", "sum(samples)::bigint"},
+    {"zero_gamma", StoredKind::kDecimal, UTP_LAST("zero_gamma"), UTP_LAST_OF("zero_gamma")},
+    {"zero_delta", StoredKind::kDecimal, UTP_LAST("zero_delta"), UTP_LAST_OF("zero_delta")},
+    {"call_wall", StoredKind::kDecimal, UTP_LAST("call_wall"), UTP_LAST_OF("call_wall")},
+    {"put_wall", StoredKind::kDecimal, UTP_LAST("put_wall"), UTP_LAST_OF("put_wall")},
+    {"total", StoredKind::kDecimal, UTP_LAST("total"), UTP_LAST_OF("total")},
+    {"total_min", StoredKind::kDecimal, "min(total)", "min(total_min)"},
+    {"total_max", StoredKind::kDecimal, "max(total)", "max(total_max)"},
+    {"spot", StoredKind::kDecimal, UTP_LAST("spot"), UTP_LAST_OF("spot")},
+};
+
+struct Level {
+  const char* name;
+  std::int64_t bucket_s;
+  // TimescaleDB's own refreshes: of buckets between so long ago and so long ago, each so often.
+  std::int64_t from_s, to_s, every_s;
+};
+constexpr Level kSecond{"1s", 1, 3600, 10, 30};
+constexpr Level kMinute{"1m", 60, 3 * 3600, 60, 60};
+constexpr Level kFiveMinutes{"5m", 300, 6 * 3600, 300, 300};
+constexpr Level kHour{"1h", 3600, 86'400, 3600, 900};
+constexpr Level kDay{"1d", 86'400, 7 * 86'400, 86'400, 3600};
+constexpr Level kBarLevels[] = {kSecond, kMinute, kFiveMinutes, kHour, kDay};
+constexpr Level kStatLevels[] = {kMinute, kHour, kDay};
+
+struct Family {
+  const char* name;
+  const char* event_type;
+  const char* where;    // which rows count
+  const char* counter;  // the column that counts them
+  std::span<const AggregateColumn> columns;
+  std::span<const Level> levels;  // finest first
+  std::string level_name(std::size_t i) const { return std::string(name) + "_" + levels[i].name; }
+  // What the refreshes of plain PostgreSQL keep.
+  std::string kept(std::size_t i) const { return "utp_" + level_name(i); }
+};
+constexpr Family kFamilies[] = {
+    {"trade_bars", "trades/v2", "price IS NOT NULL AND size IS NOT NULL", "trades", kTradeBars, kBarLevels},
+    {"quote_stats", "quotes/v2", "bid IS NOT NULL AND ask IS NOT NULL", "quotes", kQuoteStats, kStatLevels},
+    {"gex_history", "gex/levels/v1", "true", "samples", kGexHistory, kStatLevels},
+};
+
+const Family* family_of(std::string_view event_type) {
+  for (const Family& family : kFamilies) {
+    if (event_type == family.event_type) return &family;
+  }
+  return nullptr;
+}
+
+Status execute(Connection& connection, const std::string& sql, std::string_view doing, std::initializer_list<Parameter> parameters = {}) {
+  UTP_TRY(const Rows done, connection.run(sql, doing, parameters));
+  return {};
+}
+
+std::string seconds(std::int64_t s) { return "INTERVAL '" + std::to_string(s) + " seconds'"; }
+
+// SELECT ... FROM `from` of one level; `condition` bounds the time.
+std::string select_sql(const Family& family, std::size_t level, const std::string& from, const std::string& condition, bool timescale) {
+  const char* time = level == 0 ? "event_time" : "bucket";
+  std::string sql = "SELECT ";
+  sql += timescale ? "time_bucket(" + seconds(family.levels[level].bucket_s) + ", " + time + ")"
+                   : "date_bin(" + seconds(family.levels[level].bucket_s) + ", " + time + ", TIMESTAMPTZ '2000-01-01 00:00:00+00')";
+  sql += " AS bucket, symbol, source_id";
+  for (const AggregateColumn& column : family.columns) {
+    sql += std::string(", ") + (level == 0 ? column.of_rows : column.of_buckets) + " AS " + column.name;
+  }
+  sql += " FROM " + quote_identifier(from) + " WHERE " + (level == 0 ? family.where : "true");
+  if (!condition.empty()) sql += " AND " + condition;
+  return sql + " GROUP BY 1, 2, 3";
+}
+
+Status make_continuous(Connection& connection, const Family& family, std::size_t i, const std::string& from) {
+  const Level& level = family.levels[i];
+  const std::string name = family.level_name(i);
+  UTP_CHECK(execute(connection, "CREATE MATERIALIZED VIEW " + name + " WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS " +
+                                    select_sql(family, i, from, "", true) + " WITH NO DATA",
+                    kMake));
+  return execute(connection, "SELECT add_continuous_aggregate_policy('" + name + "', start_offset => " + seconds(level.from_s) + ", end_offset => " +
+                                 seconds(level.to_s) + ", schedule_interval => " + seconds(level.every_s) + ")",
+                 kMake);
+}
+
+Status make_kept(Connection& connection, const Family& family, std::size_t i, const std::string& from) {
+  const std::string name = family.level_name(i), kept = family.kept(i);
+  std::string columns = "bucket timestamptz NOT NULL, symbol text NOT NULL, source_id text NOT NULL";
+  std::string names = "bucket, symbol, source_id";
+  for (const AggregateColumn& column : family.columns) {
+    columns += std::string(", ") + column.name + (column.kind == StoredKind::kInteger ? " bigint" : " double precision");
+    names += std::string(", ") + column.name;
+  }
+  UTP_CHECK(execute(connection, "CREATE TABLE " + kept + " (" + columns + ", PRIMARY KEY (symbol, bucket, source_id))", kMake));
+  UTP_CHECK(execute(connection, "CREATE INDEX " + kept + "_bucket ON " + kept + " (bucket)", kMake));
+  const std::string watermark = "(SELECT watermark FROM utp_aggregates WHERE name = '" + name + "')";
+  const std::string newer = std::string(i == 0 ? "event_time" : "bucket") + " >= " + watermark;
+  return execute(connection, "CREATE VIEW " + name + " AS SELECT " + names + " FROM " + kept + " WHERE bucket < " + watermark + " UNION ALL " +
+                                 select_sql(family, i, from, newer, false),
+                 kMake);
+}
+
+struct Range {
+  std::int64_t first, last;  // microseconds since 1970, both inclusive
+};
+
+std::int64_t floor_to(std::int64_t us, std::int64_t step_us) {
+  const std::int64_t rest = us % step_us;
+  return us - (rest < 0 ? rest + step_us : rest);
+}
+
+// The whole buckets of the range, without those that are not over yet: they are left to the part that is computed when it is read.
+Range buckets_of(const Range& range, std::int64_t bucket_us, std::int64_t now_us) {
+  return {floor_to(range.first, bucket_us), std::min(floor_to(range.last, bucket_us) + bucket_us, floor_to(now_us, bucket_us))};  // the end exclusive
+}
+
+Status refresh_slice(Connection& connection, const Family& family, std::size_t i, const std::string& from, const Range& slice) {
+  const std::string name = family.level_name(i), kept = family.kept(i);
+  const std::string time = i == 0 ? "event_time" : "bucket";
+  const auto bounds = {time_parameter(slice.first), time_parameter(slice.last)};
+  UTP_CHECK(connection.begin(kRefresh));
+  UTP_CHECK(execute(connection, "DELETE FROM " + kept + " WHERE bucket >= $1 AND bucket < $2", kRefresh, bounds));
+  UTP_CHECK(execute(connection, "INSERT INTO " + kept + " " + select_sql(family, i, from, time + " >= $1 AND " + time + " < $2", false), kRefresh, bounds));
+  UTP_CHECK(execute(connection, "UPDATE utp_aggregates SET watermark = greatest(watermark, $2) WHERE name = $1", kRefresh,
+                    {text_parameter(name), time_parameter(slice.last)}));
+  return connection.commit(kRefresh);
+}
+
+// Level by level, so that a coarser one finds the finer one done.
+Status refresh_range(Connection& connection, const Family& family, const std::string& table, const Range& range, bool timescale, std::int64_t now_us,
+                     Refreshed& refreshed) {
+  // Of rows that retention has removed, what was computed stays: a bucket whose first rows may be gone is left as it is.
+  UTP_TRY(const Rows kept, connection.run("SELECT coalesce(retention_s, 0) FROM utp_tables WHERE table_name = $1", kRefresh, {text_parameter(table)}));
+  const std::int64_t retention_s = kept.count() == 1 ? kept.integer(0, 0) : 0;
+  for (std::size_t i = 0; i < family.levels.size(); ++i) {
+    const std::int64_t bucket_us = family.levels[i].bucket_s * kUsPerSecond;
+    Range buckets = buckets_of(range, bucket_us, now_us);
+    if (i == 0 && retention_s > 0) buckets.first = std::max(buckets.first, floor_to(now_us - retention_s * kUsPerSecond, bucket_us) + bucket_us);
+    const std::int64_t step = std::max((timescale ? kContinuousSliceS : kSliceS) * kUsPerSecond, bucket_us);
+    for (std::int64_t from = buckets.first; from < buckets.last;) {
+      const std::int64_t to = std::min(floor_to(from, step) + step, buckets.last);
+      if (timescale) {
+        const auto at = [](std::int64_t us) { return "to_timestamp(" + std::to_string(us / kUsPerSecond) + ")"; };
+        UTP_CHECK(execute(connection, "CALL refresh_continuous_aggregate('" + family.level_name(i) + "', " + at(from) + ", " + at(to) + ")", kRefresh));
+      } else {
+        auto status = refresh_slice(connection, family, i, i == 0 ? table : family.kept(i - 1), {from, to});
+        if (!status) connection.roll_back();
+        UTP_CHECK(status);
+      }
+      ++refreshed.slices;
+      from = to;
+    }
+  }
+  return {};
+}
+
+Result<Refreshed> refresh_locked(Connection& connection) {
+  UTP_TRY(const std::string engine, stored_engine(connection));
+  UTP_TRY(const Rows now, connection.run("SELECT now()", kRefresh));
+  const std::int64_t now_us = now.integer(0, 0) + kEpochShiftUs;
+  UTP_TRY(const Rows touched, connection.run("SELECT u.id, u.table_name, u.first, u.last, t.event_type FROM utp_touched u JOIN utp_tables t USING "
+                                             "(table_name) ORDER BY u.table_name, u.first LIMIT 100000",
+                                             kRefresh));
+  Refreshed refreshed;
+  for (int i = 0; i < touched.count();) {
+    const std::string table = touched.text(i, 1);
+    const Family* family = family_of(touched.bytes(i, 4));
+    std::vector<std::string> ids;
+    Range range{touched.integer(i, 2) + kEpochShiftUs, touched.integer(i, 3) + kEpochShiftUs};
+    for (; i < touched.count() && touched.bytes(i, 1) == table; ++i) {
+      const std::int64_t first = touched.integer(i, 2) + kEpochShiftUs;
+      if (first > range.last + kNearUs) break;
+      range.last = std::max(range.last, touched.integer(i, 3) + kEpochShiftUs);
+      ids.push_back(std::to_string(touched.integer(i, 0)));
+    }
+    if (family != nullptr) UTP_CHECK(refresh_range(connection, *family, table, range, engine == kTimescaleEngine, now_us, refreshed));
+    UTP_CHECK(execute(connection, "DELETE FROM utp_touched WHERE id = ANY ($1::text[]::bigint[])", kRefresh, {text_list_parameter(ids)}));
+    ++refreshed.ranges;
+  }
+  return refreshed;
+}
+
+}  // namespace
+
+std::optional<Counted> counted_by(std::string_view aggregate) {
+  for (const Family& family : kFamilies) {
+    if (aggregate.starts_with(family.name)) return Counted{family.counter, family.where};
+  }
+  return {};
+}
+
+bool has_aggregates(const Plan& plan) { return family_of(plan.event_type()) != nullptr; }
+
+Status make_aggregates(Connection& connection, const Plan& plan) {
+  const Family* family = family_of(plan.event_type());
+  if (family == nullptr) return {};
+  UTP_TRY(const std::string engine, stored_engine(connection));
+  for (std::size_t i = 0; i < family->levels.size(); ++i) {
+    const std::string name = family->level_name(i);
+    UTP_CHECK(execute(connection, "INSERT INTO utp_aggregates (name, table_name, level, bucket_s, watermark) VALUES ($1, $2, $3, $4, '-infinity')", kMake,
+                      {text_parameter(name), text_parameter(plan.table()), integer_parameter(static_cast<std::int64_t>(i)),
+                       integer_parameter(family->levels[i].bucket_s)}));
+    const std::string from = i == 0 ? plan.table() : family->level_name(i - 1);
+    UTP_CHECK(engine == kTimescaleEngine ? make_continuous(connection, *family, i, from) : make_kept(connection, *family, i, from));
+    int position = 0;
+    const auto add_column = [&](std::string_view column, StoredKind kind) {
+      return execute(connection, "INSERT INTO utp_columns (table_name, position, name, kind) VALUES ($1, $2, $3, $4)", kMake,
+                     {text_parameter(name), integer_parameter(position++), text_parameter(column), text_parameter(to_string(kind))});
+    };
+    UTP_CHECK(add_column("bucket", StoredKind::kTime));
+    UTP_CHECK(add_column("symbol", StoredKind::kText));
+    UTP_CHECK(add_column("source_id", StoredKind::kText));
+    for (const AggregateColumn& column : family->columns) UTP_CHECK(add_column(column.name, column.kind));
+  }
+  return {};
+}
+
+Status touch(Connection& connection, std::string_view table, std::span<const TimeRange> ranges) {
+  std::vector<std::string> firsts, lasts;
+  for (const TimeRange& range : ranges) {
+    firsts.push_back(std::to_string(range.first_us));
+    lasts.push_back(std::to_string(range.last_us));
+  }
+  return execute(connection, "INSERT INTO utp_touched (table_name, first, last) SELECT $1, TIMESTAMPTZ 'epoch' + f * INTERVAL '1 microsecond', TIMESTAMPTZ "
+                             "'epoch' + l * INTERVAL '1 microsecond' FROM unnest($2::text[]::bigint[], $3::text[]::bigint[]) AS r (f, l)",
+                 "note what is to be aggregated", {text_parameter(table), text_list_parameter(firsts), text_list_parameter(lasts)});
+}
+
+Result<Refreshed> refresh_touched(Connection& connection) {
+  UTP_TRY(const Rows locked, connection.run("SELECT pg_try_advisory_lock($1::bigint::int, hashtext(current_schema()))", kRefresh, {integer_parameter(kRefreshLock)}));
+  if (locked.integer(0, 0) == 0) return Refreshed{};
+  auto refreshed = refresh_locked(connection);
+  if (!connection.broken()) UTP_CHECK(execute(connection, "SELECT pg_advisory_unlock($1::bigint::int, hashtext(current_schema()))", kRefresh, {integer_parameter(kRefreshLock)}));
+  return refreshed;
+}
+
+}  // namespace utp::postgres
