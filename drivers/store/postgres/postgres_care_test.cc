@@ -55,7 +55,7 @@ TEST_P(PostgresCare, SaysWhatThereIs) {
   EXPECT_EQ(status->engine, has_timescale() ? "timescaledb" : "postgresql");
   EXPECT_NE(status->server_version.find(has_timescale() ? "TimescaleDB 2." : "PostgreSQL 1"), std::string::npos) << status->server_version;
   EXPECT_EQ(status->realm, "test");
-  EXPECT_EQ(status->catalogue_version, 2);
+  EXPECT_EQ(status->catalogue_version, 3);
   ASSERT_EQ(status->tables.size(), 1u);
   const TableStatus& table = status->tables[0];
   EXPECT_EQ(table.table, "trades");

@@ -106,8 +106,7 @@ const std::vector<Step>& steps() {
         "(table_name, position))",
         "CREATE TABLE utp_partitions (table_name text NOT NULL, name text NOT NULL, first timestamptz NOT NULL, behind timestamptz NOT NULL, "
         "PRIMARY KEY (table_name, first))",
-        // Each symbol of each table: who asks for the last value of all would have to read the tables to find out which there are.
-        "CREATE TABLE utp_symbols (table_name text NOT NULL, symbol text NOT NULL, PRIMARY KEY (table_name, symbol))", kMakePartition, kDropPartitions}},
+        kMakePartition, kDropPartitions}},
       {"aggregates",
        {// A materialized part ends at the watermark; what is newer is computed when it is read.
         "CREATE TABLE utp_aggregates (name text PRIMARY KEY, table_name text NOT NULL, level integer NOT NULL, bucket_s bigint NOT NULL, "
@@ -115,6 +114,11 @@ const std::vector<Step>& steps() {
         // Ranges of event times that writers added rows to since the last refresh.
         "CREATE TABLE utp_touched (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, table_name text NOT NULL, first timestamptz NOT NULL, "
         "last timestamptz NOT NULL)"}},
+      {"symbols",
+       {// Of each table: who asks for the last values of all would have to read it to find out which there are.
+        "CREATE TABLE utp_symbols (table_name text NOT NULL, symbol text NOT NULL, PRIMARY KEY (table_name, symbol))",
+        "DO $$ DECLARE t record; BEGIN FOR t IN SELECT table_name FROM utp_tables LOOP EXECUTE format('INSERT INTO utp_symbols SELECT DISTINCT %L, symbol "
+        "FROM %I', t.table_name, t.table_name); END LOOP; END $$"}},
   };
   return all;
 }

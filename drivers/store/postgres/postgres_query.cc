@@ -123,8 +123,7 @@ struct Table {
 
 Result<Table> find_table(Connection& connection, const std::string& event_type) {
   Table table;
-  UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded FROM utp_tables WHERE event_type = $1",
-                                           kDoing, {text_parameter(event_type)}));
+  UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded FROM utp_tables WHERE event_type = $1", kDoing, {text_parameter(event_type)}));
   if (owner.count() == 0) {
     UTP_TRY(const Rows all, connection.run("SELECT event_type FROM utp_tables ORDER BY event_type", kDoing));
     std::vector<std::string> known;

@@ -168,7 +168,7 @@ Status PostgresStore::connect() {
     }
     opened_ = true;
   }
-  symbols_.reset();
+  symbols_.forget();
   connection_ = std::move(connection);
   return {};
 }

@@ -13,7 +13,7 @@ constexpr std::size_t kKnownSymbolsMax = 1'000'000;
 
 }  // namespace
 
-void SymbolList::reset() {
+void SymbolList::forget() {
   known_.clear();
   known_count_ = 0;
   fresh_.clear();

@@ -16,8 +16,7 @@ namespace utp::postgres {
 // What a writer knows of the list. A symbol stands in it before, or together with, its first row.
 class SymbolList {
  public:
-  // On a new connection: nothing is known.
-  void reset();
+  void forget();  // on a new connection
   void note(const std::string& table, std::string_view symbol);
   // In the transaction of the rows and before them, in one order, so that writers wait for each other instead of deadlocking.
   // Does nothing when no noted symbol is new.
