@@ -175,7 +175,12 @@ Result<Source> find_source(const QueryOptions& options) {
   Source source;
   UTP_TRY(source.place, locate(options.place, kUsesStore));
   UTP_TRY(const Registry registry, load_registry(source.place.schema_dirs));
-  UTP_TRY(source.plan, find_event_type(registry, options.event_type));
+  // The aggregates of a store on a server have plain names; it says which it has.
+  const bool may_be_aggregate = options.event_type.find('/') == std::string::npos && local_path(source.place.store).empty();
+  auto plan = find_event_type(registry, options.event_type);
+  if (!plan && may_be_aggregate) return source;
+  if (!plan) return fail(std::move(plan.error()));
+  source.plan = *std::move(plan);
   if (source.plan->table().empty()) {
     return fail(Code::kInvalidArgument,
                 fmt::format("events of type {} are not stored (their schema names no table); see them with: {}", options.event_type,
@@ -255,9 +260,10 @@ void add_query(CLI::App& app, Context& context) {
                                   "  utp query quotes/v2 --store sqlite:store.db --from 2026-11-22 --to 2026-11-23 --format csv --output quotes.csv\n"
                                   "  utp query quotes/v2 --last\n"
                                   "  utp query quotes/v2 --as-of 2026-11-22T16:00:00 --symbol BTC-USD --symbol ETH-USD\n"
+                                  "  utp query trade_bars_1m --store postgres://reader@host/market --symbol BTC-USD --from 2026-11-22\n"
                                   "  utp query orderbook/v1 --format jsonl | jq .bids");
   auto options = std::make_shared<QueryOptions>();
-  command->add_option("EVENT_TYPE", options->event_type, "Such as trades/v2")->required();
+  command->add_option("EVENT_TYPE", options->event_type, "Such as trades/v2, or an aggregate of a PostgreSQL store, such as trade_bars_1m")->required();
   command->add_option("--symbol", options->symbols, "Only this symbol (repeatable)")->allow_extra_args(false);
   command->add_option("--source", options->sources, "Only this source_id (repeatable)")->allow_extra_args(false);
   command->add_option("--from", options->from, "Event time, inclusive")->check(check_time);

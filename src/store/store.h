@@ -39,7 +39,7 @@ struct WriteResult {
 };
 
 struct Query {
-  std::string event_type;
+  std::string event_type;             // or the name of an aggregate where the store has some: a row is a bucket then
   std::vector<std::string> symbols;   // empty = all
   std::vector<std::string> sources;   // empty = all
   std::optional<Timestamp> from;      // event time, inclusive

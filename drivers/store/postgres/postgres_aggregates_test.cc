@@ -161,6 +161,37 @@ TEST_P(PostgresAggregates, KeepsStatisticsOfQuotesAndTheHistoryOfGammaLevels) {
   }
 }
 
+TEST_P(PostgresAggregates, AreReadAsTablesAre) {
+  Events events;
+  for (int minute = 0; minute < 3; ++minute) trade(events, kMorning + minute * 60 * kSecond, 100 + minute, 1);
+  trade(events, kMorning, 7, 2, "ETH-USD");
+  write(events);
+  const auto read = [&](Query query) {
+    std::string out;
+    query.event_type = "trade_bars_1m";
+    auto cursor = store_->query(query);
+    EXPECT_TRUE(cursor) << cursor.error().message;
+    std::vector<Value> values;
+    while (cursor && *(*cursor)->next(values)) {
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::string& name = (*cursor)->columns()[i].name;
+        if (name == "bucket") out += std::to_string((values[i].as_time().ns - kMorning) / (60 * kSecond)) + " ";
+        if (name == "symbol") out += std::string(values[i].as_text()) + " ";
+        if (name == "close") out += values[i].as_decimal().to_string() + "; ";
+      }
+    }
+    return out;
+  };
+  EXPECT_EQ(read({}), "0 BTC-USD 100; 0 ETH-USD 7; 1 BTC-USD 101; 2 BTC-USD 102; ");
+  EXPECT_EQ(read({.symbols = {"BTC-USD"}, .from = Timestamp{kMorning + 1}}), "1 BTC-USD 101; 2 BTC-USD 102; ");
+  EXPECT_EQ(read({.to = Timestamp{kMorning + 1}}), "0 BTC-USD 100; 0 ETH-USD 7; ");
+  EXPECT_EQ(read({.limit = 1, .newest_first = true}), "2 BTC-USD 102; ");
+  EXPECT_EQ(store_->query({.event_type = "trade_bars_1m", .as_of = kEndOfTime}).error().code, Code::kInvalidArgument);
+  const auto none = store_->query({.event_type = "trade_bars_2m"});
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().message.find("trade_bars_1m"), std::string::npos) << none.error().message;
+}
+
 // However writes and refreshes are mixed, and whatever came late: the bars are those of the rows.
 TEST_P(PostgresAggregates, EqualTheRowsWhateverTheOrder) {
   constexpr std::uint64_t kSeed = 20261123;

@@ -117,6 +117,7 @@ class PostgresCursor final : public Cursor {
 struct Table {
   std::string name;
   bool exploded = false;
+  bool is_aggregate = false;  // its time is `bucket`, of whole microseconds
   std::vector<QueryColumn> columns;
   std::vector<StoredKind> kinds;
 };
@@ -125,13 +126,17 @@ Result<Table> find_table(Connection& connection, const std::string& event_type) 
   Table table;
   UTP_TRY(const Rows owner, connection.run("SELECT table_name, exploded FROM utp_tables WHERE event_type = $1", kDoing, {text_parameter(event_type)}));
   if (owner.count() == 0) {
-    UTP_TRY(const Rows all, connection.run("SELECT event_type FROM utp_tables ORDER BY event_type", kDoing));
+    UTP_TRY(const Rows aggregate, connection.run("SELECT 1 FROM utp_aggregates WHERE name = $1", kDoing, {text_parameter(event_type)}));
+    table.is_aggregate = aggregate.count() == 1;
+  }
+  if (owner.count() == 0 && !table.is_aggregate) {
+    UTP_TRY(const Rows all, connection.run("SELECT event_type FROM utp_tables UNION ALL SELECT name FROM utp_aggregates ORDER BY 1", kDoing));
     std::vector<std::string> known;
     for (int i = 0; i < all.count(); ++i) known.push_back(all.text(i, 0));
     return fail(no_event_type_error(connection.place(), event_type, known));
   }
-  table.name = owner.text(0, 0);
-  table.exploded = owner.integer(0, 1) != 0;
+  table.name = table.is_aggregate ? event_type : owner.text(0, 0);
+  table.exploded = !table.is_aggregate && owner.integer(0, 1) != 0;
   UTP_TRY(const Rows columns, connection.run("SELECT name, kind FROM utp_columns WHERE table_name = $1 ORDER BY position", kDoing, {text_parameter(table.name)}));
   for (int i = 0; i < columns.count(); ++i) {
     const auto kind = parse_stored_kind(columns.bytes(i, 1));
@@ -162,6 +167,10 @@ std::string select_columns(const Table& table, const char* prefix = "") {
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     const std::string& name = table.columns[i].name;
     sql += (i > 0 ? ", " : "") + (prefix + quote_identifier(name));
+    if (table.is_aggregate && table.kinds[i] == StoredKind::kTime) {
+      sql += ", 0::smallint";
+      continue;
+    }
     if (table.kinds[i] == StoredKind::kTime) sql += ", " + (prefix + quote_identifier(name + std::string(kNanosecondsSuffix)));
   }
   return sql;
@@ -169,7 +178,23 @@ std::string select_columns(const Table& table, const char* prefix = "") {
 
 std::string limit_of(const Query& query) { return query.limit > 0 ? " LIMIT " + std::to_string(std::min<std::uint64_t>(query.limit, INT64_MAX)) : ""; }
 
+// A bucket counts where it begins within the time that is asked for.
+std::string select_buckets(const Table& table, const Query& query) {
+  std::string sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
+  const auto bound = [&](const std::optional<Timestamp>& time, const char* condition) {
+    if (!time) return;
+    const bool whole = below_microsecond(time->ns) == 0;  // the next whole microsecond is the first that counts
+    sql += std::string(" AND bucket ") + condition + " " + time_literal(whole_microseconds(time->ns) + (whole ? 0 : 1));
+  };
+  bound(query.from, ">=");
+  bound(query.to, "<");
+  sql += list_condition("symbol", query.symbols) + list_condition("source_id", query.sources);
+  const std::string direction = query.newest_first ? " DESC" : "";
+  return sql + " ORDER BY bucket" + direction + ", symbol COLLATE \"C\"" + direction + ", source_id COLLATE \"C\"" + direction + limit_of(query);
+}
+
 std::string select_rows(const Table& table, const Query& query) {
+  if (table.is_aggregate) return select_buckets(table, query);
   std::string sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
   if (query.from) sql += time_condition(*query.from, ">=", ">=");
   if (query.to) sql += time_condition(*query.to, "<=", "<");
@@ -208,7 +233,7 @@ std::string settings_of(const Query& query) {
   // has not been seen for long.
   if (query.as_of) sql += "; SET LOCAL random_page_cost = 0.01; SET LOCAL seq_page_cost = 0.01";
   // Along the primary key, with the first row at once, instead of a sort of everything on the server's disk.
-  if (!query.as_of && query.symbols.empty()) sql += "; SET LOCAL enable_sort = off";
+  if (!query.as_of && query.symbols.empty() && query.event_type.find('/') != std::string::npos) sql += "; SET LOCAL enable_sort = off";
   return sql;
 }
 
@@ -218,6 +243,9 @@ Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection
   UTP_CHECK(check_query(connection->place(), query));
   UTP_CHECK(connection->execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; " + settings_of(query), kDoing));
   UTP_TRY(Table table, find_table(*connection, query.event_type));
+  if (table.is_aggregate && query.as_of) {
+    return fail(Code::kInvalidArgument, "store " + connection->place() + ": " + table.name + " is an aggregate: ask for a range of its buckets, newest first with a limit");
+  }
   UTP_CHECK(connection->begin_copy_out("COPY (" + (query.as_of ? select_last(table, query) : select_rows(table, query)) + ") TO STDOUT (FORMAT binary)", kDoing));
   return std::unique_ptr<Cursor>(new PostgresCursor(std::move(connection), std::move(table.columns), std::move(table.kinds)));
 }
