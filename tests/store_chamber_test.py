@@ -1,4 +1,5 @@
 """A whole chamber over a private store server that is killed or hangs: lag on the bus meanwhile, nothing lost, nothing twice."""
+import json
 import pathlib
 import sys
 import time
@@ -71,6 +72,30 @@ class PostgresChamber(ChamberCase):
             self.assertGreater(int(counts[0][0]), 0)
             self.assertEqual(counts, getattr(self, "counts", counts))
             self.counts = counts
+
+    def test_TheStoreIsLookedAfterByCommand(self):
+        url = self.server_.url
+        self.utp("store", "migrate", "--store", url, "--keep", "quotes/v2=90d", "--chunk", "quotes/v2=6h")
+        refused = self.utp("store", "migrate", "--store", url, "--keep", "quotes/v2=soon", code=2)
+        self.assertIn("is no duration", refused.stderr)
+        self.utp("capture", "sim", "-o", "sim.utpcap", "--seed", "7", "--seconds", "2")
+        self.utp("replay", "sim", "sim.utpcap", "--store", url, "--bus", "embedded:replay.bus", "--json")
+        trades = int(self.server_.sql("SELECT count(*) FROM trades")[0][0])
+        self.assertGreater(trades, 0)
+        for _ in range(2):  # computed when it is read, then kept
+            bars = [json.loads(line) for line in self.utp("query", "trade_bars_1m", "--store", url, "--format", "jsonl").stdout.splitlines()]
+            self.assertEqual(sum(bar["trades"] for bar in bars), trades)
+            self.assertLessEqual({"bucket", "open", "high", "low", "close", "volume", "vwap"}, set(bars[0]))
+            self.utp("store", "maintain", "--store", url)
+        status = json.loads(self.utp("store", "status", "--store", url, "--json").stdout)
+        self.assertEqual(status["engine"], "postgresql")
+        quotes = next(t for t in status["tables"] if t["event_type"] == "quotes/v2")
+        self.assertEqual((quotes["layout"], quotes["retention_s"], quotes["chunk_s"]), ("partitions", 90 * 86400, 6 * 3600))
+        self.assertEqual(status["ranges_to_refresh"], 0)
+        self.assertIn("trade_bars_1m", self.utp("store", "status", "--store", url).stdout)
+        self.assertTrue(json.loads(self.utp("store", "verify", "--store", url, "--json").stdout)["good"])
+        self.server_.sql("DELETE FROM trades")
+        self.utp("store", "verify", "--store", url, code=1)
 
 
 if __name__ == "__main__":

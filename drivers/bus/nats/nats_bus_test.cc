@@ -110,6 +110,34 @@ TEST_F(NatsBus, WhatTheDriverRepeatsAfterABrokenConnectionIsStoredOnce) {
   EXPECT_EQ(numbers(receive(*subscribe(), 101)), range(0, 101));
 }
 
+// Messages that are ready to be handed out wait for a note on the server: a connection that breaks then is made anew for it.
+TEST_F(NatsBus, GoesOnWhenTheConnectionBreaksBeforeWhatIsHandedOutIsNotedDown) {
+  start();
+  expect_published(*publisher(), 0, 10);
+  EXPECT_EQ(receive(*subscribe("g"), 1).size(), 1u);  // leaves without an acknowledgement: the next one notes down what it hands out
+  NatsProxy proxy(server_->port());
+  NatsBusOptions options = server_->options();
+  options.servers = {"127.0.0.1:" + std::to_string(proxy.port())};
+  options.answer_timeout_ns = 500'000'000;
+  auto through = open(options);
+  SubscriptionOptions wanted;
+  wanted.patterns = {kTopic};
+  wanted.group = "g";
+  auto reader = through->subscribe(wanted);
+  ASSERT_TRUE(reader) << reader.error().message;
+  auto got = (*reader)->poll(1, 1 << 20, 10'000'000'000);
+  ASSERT_TRUE(got) << got.error().message;
+  ASSERT_EQ(got->size(), 1u);
+  proxy.swallow_answers();
+  (void)(*reader)->poll(1, 1 << 20, 0);  // its note is not answered
+  proxy.cut();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  do got = (*reader)->poll(1, 1 << 20, 1'000'000'000);
+  while ((!got || got->empty()) && std::chrono::steady_clock::now() < deadline);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->size(), 1u);
+}
+
 TEST_F(NatsBus, SubscriptionsMayEndWhileMessagesCome) {
   start();
   // The library's reading thread uses a subscription that it has found without a reference of its own.

@@ -371,6 +371,7 @@ void NatsSubscription::deliver(std::size_t messages_max, std::size_t bytes_max) 
 
 Result<std::span<const InMessage>> NatsSubscription::poll(std::size_t messages_max, std::size_t bytes_max, std::int64_t timeout_ns) {
   if (pending_) {
+    UTP_CHECK(connect());
     UTP_CHECK(write_passes());
     pending_ = false;
     return std::span<const InMessage>(messages_);
