@@ -52,6 +52,8 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
   // Before anything is changed: a writer that has one of our keys and waits for another of ours would end in a deadlock. So would
   // one that makes a partition and waits for its table, when we need a partition too.
   UTP_CHECK(lock_partitions(connection));
+  // What every writer writes before its rows comes first here, too.
+  UTP_TRY(const Rows lists, connection.run("LOCK TABLE utp_meta, utp_symbols IN SHARE ROW EXCLUSIVE MODE", "lock the lists of a store"));
   for (const std::string& table : tables) {
     UTP_TRY(const Rows locked,
             connection.run("LOCK TABLE " + quote_identifier(table) + " IN SHARE ROW EXCLUSIVE MODE", "lock " + table));
