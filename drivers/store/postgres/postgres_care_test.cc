@@ -87,9 +87,13 @@ TEST_P(PostgresCare, DropsWhatIsOlderThanItsRetentionAndKeepsItsBars) {
   EXPECT_EQ(database_.sql("SELECT sum(trades) FROM trade_bars_1d"), "4");
   // What comes late for a part that is gone is stored, and goes again; bars of that time stay as they were.
   write({now_ - 30 * kDay + 5});
-  if (!has_timescale()) EXPECT_EQ(rows(), "3");  // there the database's own job may have been faster
+  if (!has_timescale()) {  // there the database's own job may have been faster
+    EXPECT_EQ(rows(), "3");
+  }
   maintain();
-  if (!has_timescale()) EXPECT_EQ(rows(), "2");
+  if (!has_timescale()) {
+    EXPECT_EQ(rows(), "2");
+  }
   EXPECT_EQ(database_.sql("SELECT sum(trades) FROM trade_bars_1d"), "4");
   EXPECT_TRUE(verify().empty());
   ASSERT_TRUE(store_->set_policy("trades/v2", {.retention_ns = 0}));
