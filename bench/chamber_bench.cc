@@ -23,6 +23,7 @@
 
 #include <fmt/format.h>
 
+#include "bench_tools.h"
 #include "connector/host.h"
 #include "connectors/sim/sim.h"
 #include "core/embedded_file.h"
@@ -35,6 +36,8 @@
 namespace {
 
 using namespace utp;
+using bench::must;
+using bench::stop;
 
 constexpr int kConnectors = 4;
 constexpr double kGoal = 0.6;           // of the bare loop's rows a second
@@ -42,18 +45,6 @@ constexpr double kMemoryMax = 256;      // MB, anonymous
 constexpr double kGrowthMax = 1.1;      // last quarter of the run against its second
 constexpr std::int64_t kDrainTimeoutNs = 600'000'000'000;
 
-[[noreturn]] void stop(const std::string& message) {
-  std::fprintf(stderr, "chamber_bench: %s\n", message.c_str());
-  std::_Exit(2);
-}
-template <class T>
-T must(Result<T> result) {
-  if (!result) stop(result.error().message);
-  return std::move(*result);
-}
-void must(Status status) {
-  if (!status) stop(status.error().message);
-}
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "bench_tools.h"
 #include "core/json_writer.h"
 #include "core/log.h"
 #include "drivers/store/postgres/postgres_test_server.h"
@@ -28,6 +29,8 @@
 namespace {
 
 using namespace utp;
+using bench::must;
+using bench::stop;
 
 constexpr std::int64_t kStart = 1'790'812'800'000'000'000;  // 2026-10-01
 constexpr std::int64_t kDay = 86'400'000'000'000;
@@ -36,18 +39,6 @@ constexpr int kCopyRows = 5'000;
 constexpr double kLastGoalMs = 50, kReadGoalUs = 2, kFlatGoalKib = 2048, kFormatGoal = 2;
 const char* const kSchema = "bench";
 
-[[noreturn]] void stop(const std::string& message) {
-  std::fprintf(stderr, "postgres_read_bench: %s\n", message.c_str());
-  std::_Exit(2);
-}
-template <class T>
-T must(Result<T> result) {
-  if (!result) stop(result.error().message);
-  return std::move(*result);
-}
-void must(Status status) {
-  if (!status) stop(status.error().message);
-}
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -291,18 +282,7 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool quick = false;
-  std::regex filter("");
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
-      filter = std::regex(argv[++i]);
-    } else if (std::strcmp(argv[i], "--json") != 0) {
-      std::fprintf(stderr, "usage: postgres_read_bench [--filter REGEX] [--quick]\n");
-      return 2;
-    }
-  }
+  auto [quick, filter] = utp::bench::read_arguments(argc, argv);
   utp::log::set_level(utp::log::Level::kWarn);
   if (utp::postgres_test::PostgresServer::missing()) {
     std::printf(R"({"name":"store.postgres","skipped":"%s"})" "\n", utp::postgres_test::PostgresServer::kMissing);

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench_tools.h"
 #include "core/json_writer.h"
 #include "core/log.h"
 #include "core/random.h"
@@ -30,22 +31,12 @@
 namespace {
 
 using namespace utp;
+using bench::must;
+using bench::stop;
 
 constexpr std::uint64_t kSeed = 1;
 constexpr double kGoal = 1.25;
 
-[[noreturn]] void stop(const std::string& message) {
-  std::fprintf(stderr, "store_bench: %s\n", message.c_str());
-  std::exit(2);
-}
-template <class T>
-T must(Result<T> result) {
-  if (!result) stop(result.error().message);
-  return std::move(*result);
-}
-void must(Status status) {
-  if (!status) stop(status.error().message);
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -283,18 +274,7 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool quick = false;
-  std::regex filter("");
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
-      filter = std::regex(argv[++i]);
-    } else if (std::strcmp(argv[i], "--json") != 0) {
-      std::fprintf(stderr, "usage: store_bench [--filter REGEX] [--quick]\n");
-      return 2;
-    }
-  }
+  auto [quick, filter] = utp::bench::read_arguments(argc, argv);
   utp::log::set_level(utp::log::Level::kWarn);
   return Bench(quick, std::move(filter)).run() || quick ? 0 : 1;
 }

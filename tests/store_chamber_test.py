@@ -73,6 +73,16 @@ class PostgresChamber(ChamberCase):
             self.assertEqual(counts, getattr(self, "counts", counts))
             self.counts = counts
 
+    def test_ARunningChamberKeepsTheAggregates(self):
+        self.check_all_stored(self.finish(self.start(2)))
+        process = self.start(30)  # what the run before left is aggregated soon
+        deadline = time.monotonic() + 25
+        while self.server_.sql("SELECT count(*) FROM utp_trade_bars_1s")[0][0] == "0":
+            self.assertLess(time.monotonic(), deadline, "nothing is aggregated")
+            time.sleep(0.2)
+        process.terminate()
+        self.check_all_stored(self.finish(process))
+
     def test_TheStoreIsLookedAfterByCommand(self):
         url = self.server_.url
         self.utp("store", "migrate", "--store", url, "--keep", "quotes/v2=90d", "--chunk", "quotes/v2=6h")

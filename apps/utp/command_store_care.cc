@@ -30,7 +30,7 @@ std::string check_policy(const std::string& text) {
   return fmt::format("\"{}\" is no duration; write 12h or 90d, or forever or never", value);
 }
 
-Result<std::map<std::string, TablePolicy>> policies(const CareOptions& options) {
+std::map<std::string, TablePolicy> policies(const CareOptions& options) {
   std::map<std::string, TablePolicy> out;
   const auto take = [&](const std::vector<std::string>& given, std::optional<std::int64_t> TablePolicy::*field) {
     for (const std::string& text : given) {
@@ -119,8 +119,6 @@ int status_command(const CareOptions& options, Context& context) {
 }
 
 int migrate_command(const CareOptions& options, Context& context) {
-  const auto wanted = policies(options);
-  if (!wanted) return report(wanted.error());
   const auto opened = open_place(options, true);
   if (!opened) return report(opened.error());
   const auto registry = load_registry(opened->place.schema_dirs);
@@ -134,7 +132,7 @@ int migrate_command(const CareOptions& options, Context& context) {
     if (auto prepared = opened->store->prepare(plan); !prepared) return report(prepared.error());
   }
   progress.clear();
-  for (const auto& [event_type, policy] : *wanted) {
+  for (const auto& [event_type, policy] : policies(options)) {
     if (auto set = opened->store->set_policy(event_type, policy); !set) return report(set.error());
   }
   return show_status(*opened, context);

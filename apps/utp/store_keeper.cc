@@ -10,6 +10,7 @@
 namespace utp::app {
 namespace {
 
+constexpr std::chrono::seconds kFirst{1};  // what the last run left is done soon after a start
 constexpr std::chrono::seconds kPause{30};
 
 }  // namespace
@@ -31,10 +32,10 @@ void StoreKeeper::start() {
 void StoreKeeper::run() {
   ::pthread_setname_np(::pthread_self(), "store-keeper");
   std::string told;
-  for (;;) {
+  for (std::chrono::seconds pause = kFirst;; pause = kPause) {
     {
       std::unique_lock lock(mutex_);
-      if (changed_.wait_for(lock, kPause, [&] { return stopping_; })) return;
+      if (changed_.wait_for(lock, pause, [&] { return stopping_; })) return;
     }
     const Status status = turn();
     const std::string error = status ? "" : status.error().message;

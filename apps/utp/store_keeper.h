@@ -1,4 +1,4 @@
-// Looks after a chamber's store while the chamber runs: every half minute what Store::maintain() does, over a connection and on
+// Looks after a chamber's store while the chamber runs: soon after the start, then every half minute, what Store::maintain() does, over a connection and on
 // a thread of its own, so that the persister never waits for it. What fails is told once and tried again.
 #pragma once
 

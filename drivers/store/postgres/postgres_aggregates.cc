@@ -1,7 +1,6 @@
 #include "drivers/store/postgres/postgres_aggregates.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <vector>
 

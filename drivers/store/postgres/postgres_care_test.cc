@@ -1,3 +1,6 @@
+#include <atomic>
+#include <thread>
+
 #include "core/clock.h"
 #include "drivers/store/postgres/postgres_fixture.h"
 
@@ -133,6 +136,51 @@ TEST_P(PostgresCare, ChangesTheSpanOfParts) {
   EXPECT_EQ(rows(), "7");
   EXPECT_EQ(database_.sql("SELECT count(DISTINCT tableoid) FROM trades"), "5");
   maintain();
+  EXPECT_TRUE(verify().empty());
+}
+
+// Ten days that nobody wrote before, by four writers at once.
+TEST_P(PostgresCare, ManyWritersMakeThePartsThatTheyNeed) {
+  constexpr int kWriters = 4, kDays = 10;
+  std::vector<std::thread> writers;
+  for (int w = 0; w < kWriters; ++w) {
+    writers.emplace_back([&, w] {
+      auto store = open();
+      EXPECT_TRUE(store->prepare(trades_));
+      for (int day = 0; day < kDays; ++day) {
+        Events events;
+        for (int i = 0; i < kDays; ++i) events.add(trades_, "BTC-USD", now_ - ((day + i) % kDays) * kDay, 1 + static_cast<std::uint64_t>(w * kDays + day)).envelope.checksum = 1;
+        auto result = store->write(events.pointers());
+        while (!result && result.error().retryable) result = store->write(events.pointers());
+        EXPECT_TRUE(result) << result.error().message;
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_EQ(rows(), std::to_string(kWriters * kDays * kDays));
+  EXPECT_EQ(database_.sql("SELECT count(DISTINCT tableoid) FROM trades"), std::to_string(kDays));
+}
+
+// Its connections are cut again and again while it refreshes: what it had not done it does the next time.
+TEST_P(PostgresCare, ARefreshThatIsCutOffIsDoneTheNextTime) {
+  std::atomic<bool> done{false};
+  std::thread cutter([&] {
+    while (!done) {
+      (void)postgres_test::run_sql(database_.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '" + database_.schema + "' AND query LIKE '%trade_bars%'");
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  });
+  int cut = 0;
+  for (int round = 0; round < 20; ++round) {
+    write({now_ - kDay - round * 3600 * kSecond, now_ - 2 * kDay - round * 3600 * kSecond});
+    cut += store_->maintain() ? 0 : 1;
+  }
+  done = true;
+  cutter.join();
+  EXPECT_GT(cut, 0);
+  maintain();
+  EXPECT_EQ(database_.sql("SELECT sum(trades) FROM trade_bars_1d"), "40");
+  EXPECT_EQ(database_.sql("SELECT count(*) FROM utp_touched"), "0");
   EXPECT_TRUE(verify().empty());
 }
 

@@ -1,7 +1,5 @@
 #include "drivers/store/postgres/postgres_migration.h"
 
-#include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "core/log.h"
