@@ -5,10 +5,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <regex>
 #include <string>
 #include <utility>
 
+#include "core/json_writer.h"
 #include "core/result.h"
 
 namespace utp::bench {
@@ -24,6 +26,32 @@ T must(Result<T> result) {
 }
 inline void must(Status status) {
   if (!status) stop(status.error().message);
+}
+
+// A fresh one below the system's, gone with its content.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() : path_((std::filesystem::temp_directory_path() / "utp_bench_XXXXXX").string()) {
+    if (::mkdtemp(path_.data()) == nullptr) stop("no temporary folder");
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+// The line of a result that could not be measured.
+inline std::string skipped(const std::string& name, const std::string& why) {
+  std::string line;
+  JsonWriter(line).begin_object().field("name", name).field("skipped", why).end_object();
+  return line;
 }
 
 struct Arguments {

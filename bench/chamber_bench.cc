@@ -316,12 +316,9 @@ int main(int argc, char** argv) {
   if (frames == 0) frames = quick ? 40'000 : 6'000'000;
   log::set_level(log::Level::kError);
   stay_on_two_cores();
-  std::string name = (std::filesystem::temp_directory_path() / "utp_bench_XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) stop("no temporary folder");
-  const std::filesystem::path folder = name;
-  const Figures f = run_chamber(folder, frames);
-  const double bare = bare_rows_per_second(folder, f.rows);
-  std::filesystem::remove_all(folder);
+  const bench::TemporaryFolder folder;
+  const Figures f = run_chamber(folder.path(), frames);
+  const double bare = bare_rows_per_second(folder.path(), f.rows);
   const auto rows = static_cast<double>(std::max<std::uint64_t>(f.rows, 1));
   const double ours = rows / f.seconds;
   fmt::print(stderr, "chamber_bench: {} frames, {} rows in {:.1f} s; {} quotes conflated under pressure; anonymous MB over the run:{}\n", f.frames,

@@ -1,9 +1,11 @@
-// Reading from the PostgreSQL store: the last value of each symbol, values as of a time, a long lookback; and what the index that
-// answers the first two costs a writer. A private server with its default settings and 32 MB of shared buffers.
+// Reading from the PostgreSQL store: the last value of each symbol, values as of a time, bars of a symbol and day, a long lookback; and
+// what the index that answers the first two costs a writer. A private server with its default settings and 32 MB of shared buffers;
+// besides the server that UTP_TEST_TIMESCALE_DSN names.
 //
 //   postgres_read_bench [--filter REGEX] [--quick]
 //
-// Ten million quotes of 1,000 symbols over 30 days, of which 10 symbols were last seen 25 days ago. Floor of the lookback: the
+// Ten million quotes and a million trades of 1,000 symbols over 30 days, of which 10 symbols were last seen 25 days ago; aggregates
+// kept of all but the newest hours. Floor of the lookback: the
 // client library alone, the same COPY, nothing decoded. Of `utp query`: the cursor. Of the index: the same COPY without it.
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,16 +21,18 @@
 #include <string>
 #include <vector>
 
+#include "bare_postgres.h"
 #include "bench_tools.h"
 #include "core/json_writer.h"
 #include "core/log.h"
-#include "drivers/store/postgres/postgres_test_server.h"
+#include "drivers/store/postgres/postgres_test_database.h"
 #include "schema/registry.h"
 #include "store/contract_events.h"
 
 namespace {
 
 using namespace utp;
+using bench::Bare;
 using bench::must;
 using bench::stop;
 
@@ -36,8 +40,7 @@ constexpr std::int64_t kStart = 1'790'812'800'000'000'000;  // 2026-10-01
 constexpr std::int64_t kDay = 86'400'000'000'000;
 constexpr int kDays = 30, kSymbols = 1000, kSeldom = 10, kSeldomDays = 5;
 constexpr int kCopyRows = 5'000;
-constexpr double kLastGoalMs = 50, kReadGoalUs = 2, kFlatGoalKib = 2048, kFormatGoal = 2;
-const char* const kSchema = "bench";
+constexpr double kShortGoalMs = 50, kReadGoalUs = 2, kFlatGoalKib = 2048, kFormatGoal = 2;
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -50,52 +53,27 @@ double seconds(const std::function<void()>& work) {
 }
 std::string symbol_name(int i) { return "SYM" + std::to_string(i) + "-USD"; }
 
-// The client library without our store.
-class Bare {
- public:
-  explicit Bare(const std::string& url) : connection_(PQconnectdb(url.c_str())) { run("SET jit = off"); }
-  ~Bare() { PQfinish(connection_); }
-  void run(const std::string& sql) { check(PQexec(connection_, sql.c_str()), sql); }
-  // The messages of a COPY TO.
-  std::vector<std::string> copy_out(const std::string& sql, bool keep) {
-    check(PQexec(connection_, sql.c_str()), sql);
-    std::vector<std::string> out;
-    char* bytes = nullptr;
-    for (int size = 0; (size = PQgetCopyData(connection_, &bytes, 0)) > 0; PQfreemem(bytes)) {
-      if (keep) out.emplace_back(bytes, static_cast<std::size_t>(size));
-    }
-    finish(sql);
-    return out;
-  }
-  void copy_in(const std::string& sql, const std::vector<std::string>& messages) {
-    check(PQexec(connection_, sql.c_str()), sql);
-    for (const std::string& message : messages) PQputCopyData(connection_, message.data(), static_cast<int>(message.size()));
-    PQputCopyEnd(connection_, nullptr);
-    finish(sql);
-  }
-
- private:
-  void check(PGresult* result, const std::string& sql) {
-    if (PQresultStatus(result) == PGRES_FATAL_ERROR) stop(sql + ": " + PQerrorMessage(connection_));
-    PQclear(result);
-  }
-  void finish(const std::string& sql) {
-    while (PGresult* result = PQgetResult(connection_)) check(result, sql);
-  }
-  PGconn* connection_;
-};
-
 class Bench {
  public:
-  Bench(bool quick, std::regex filter) : quick_(quick), filter_(std::move(filter)), url_(server().url(kSchema)), bare_(url_) {}
+  // `name`: of the engine, in the names of results.
+  Bench(const std::string& name, const postgres_test::Database& database, bool quick, const std::regex& filter)
+      : name_(name), database_(database), quick_(quick), filter_(filter), url_(database.in_schema()), bare_(url_) {
+    bare_.run("SET jit = off");
+  }
+  ~Bench() { database_.sql("DROP SCHEMA " + database_.schema + " CASCADE"); }
 
   bool run() {
     fill();
     std::vector<std::string> all;
     for (int i = 0; i < kSymbols; ++i) all.push_back(symbol_name(i));
-    last("store.postgres.last.all_symbols", {.event_type = kType, .as_of = kEndOfTime});
-    last("store.postgres.last.named_symbols", {.event_type = kType, .symbols = all, .as_of = kEndOfTime});
-    last("store.postgres.as_of.all_symbols", {.event_type = kType, .as_of = Timestamp{kStart + kDays / 2 * kDay}});
+    const std::string store = "store." + name_;
+    short_query(store + ".last.all_symbols", {.event_type = kType, .as_of = kEndOfTime}, kSymbols);
+    short_query(store + ".last.named_symbols", {.event_type = kType, .symbols = all, .as_of = kEndOfTime}, kSymbols);
+    short_query(store + ".as_of.all_symbols", {.event_type = kType, .as_of = Timestamp{kStart + kDays / 2 * kDay}}, kSymbols);
+    const Timestamp day{kStart + 10 * kDay}, next_day{kStart + 11 * kDay}, last_day{kStart + (kDays - 1) * kDay};
+    short_query(store + ".bars.1m.symbol_and_day", {.event_type = "trade_bars_1m", .symbols = {symbol_name(500)}, .from = day, .to = next_day});
+    short_query(store + ".bars.1m.symbol_and_newest_day", {.event_type = "trade_bars_1m", .symbols = {symbol_name(500)}, .from = last_day});
+    short_query(store + ".quote_stats.1m.symbol_and_day", {.event_type = "quote_stats_1m", .symbols = {symbol_name(500)}, .from = day, .to = next_day});
     lookback();
     memory();
     index_cost();
@@ -107,7 +85,6 @@ class Bench {
   static constexpr const char* kColumns =
       "event_time_ns, key, symbol, source_id, schema_ref, event_time_source, ingest_time, ingest_time_ns, sequence, checksum, bid, ask, mid, bid_size, "
       "ask_size, venue, tick_type";
-  static postgres_test::PostgresServer& server() { return postgres_test::PostgresServer::shared(); }
   std::int64_t quotes() const { return quick_ ? 200'000 : 10'000'000; }
   std::int64_t lookback_rows() const { return quotes() / 10; }
   int rounds() const { return quick_ ? 1 : 3; }
@@ -117,9 +94,9 @@ class Bench {
   // A few events of each day and symbol through the store, which makes the tables and the list of symbols; the rest in the server.
   void fill() {
     const auto plan = must(Registry::builtin()).by_event_type(kType);
-    bare_.run(std::string("CREATE SCHEMA IF NOT EXISTS ") + kSchema);
     const auto store = open();
     must(store->prepare(plan));
+    must(store->prepare(must(Registry::builtin()).by_event_type("trades/v2")));
     for (int day = 0; day < kDays; ++day) {
       store_test::Events events;
       for (int i = 0; i < (day < kSeldomDays ? kSymbols : kSymbols - kSeldom); ++i) events.add(plan, symbol_name(i), kStart + day * kDay + i);
@@ -131,7 +108,20 @@ class Bench {
               "100.005 + i % 1000 * 0.01, i % 77 * 0.1, i % 91 * 0.5, 'venue', 'ticker' FROM (SELECT i, timestamptz '2026-10-01 00:00:01+00' + i * interval '" +
               std::to_string((static_cast<double>(kDays) * 86'400 - 10) / static_cast<double>(quotes())) + " s' AS at FROM generate_series(0::bigint, " +
               std::to_string(quotes() - 1) + ") i) AS made");
-    bare_.run("VACUUM ANALYZE quotes");
+    const std::string trades = std::to_string(quotes() / 10);
+    if (must(store->status()).engine == "postgresql") {
+      bare_.run("SELECT utp_make_partition('trades', d) FROM generate_series(timestamptz '2026-10-01 12:00+00', '2026-10-30 12:00+00', interval '1 day') d");
+    }
+    bare_.run("INSERT INTO trades (event_time, event_time_ns, key, symbol, source_id, schema_ref, event_time_source, ingest_time, ingest_time_ns, sequence, checksum, "
+              "price, size, side, trade_id, venue) SELECT at, 0, md5(i::text)::uuid, 'SYM' || i * 7919 % " + often + " || '-USD', 'venue.us1', 'utp://trades/2.0.0', "
+              "'venue', at + interval '25 ms', 0, i, i * 31, 100 + i % 1000 * 0.01, i % 77 * 0.1 + 1, 'buy', i::text, 'venue' FROM (SELECT i, timestamptz "
+              "'2026-10-01 00:00:01+00' + i * interval '" +
+              std::to_string((static_cast<double>(kDays) * 86'400 - 10) / static_cast<double>(quotes() / 10)) + " s' AS at FROM generate_series(0::bigint, " + trades +
+              " - 1) i) AS made");
+    bare_.run("INSERT INTO utp_touched (table_name, first, last) SELECT t, '" + std::string(quick_ ? "2026-10-29+00" : "2026-10-01+00") +
+              "', '2026-10-30 21:00+00' FROM unnest(ARRAY['quotes', 'trades']) t");
+    must(store->maintain());
+    bare_.run("VACUUM ANALYZE");
     bare_.run("CHECKPOINT");
   }
 
@@ -158,7 +148,8 @@ class Bench {
     holds_ = holds_ && (goal == 0 || holds);
   }
 
-  void last(const std::string& name, const Query& query) {
+  // `expected` rows; 0 = some.
+  void short_query(const std::string& name, const Query& query, std::uint64_t expected = 0) {
     if (!wanted(name)) return;
     std::vector<double> times;
     const auto store = open();
@@ -169,14 +160,14 @@ class Bench {
         std::vector<Value> values;
         while (must(cursor->next(values))) ++rows;
       });
-      if (rows != kSymbols) stop(name + ": " + std::to_string(rows) + " rows");
+      if (expected > 0 ? rows != expected : rows == 0 && !quick_) stop(name + ": " + std::to_string(rows) + " rows");
       if (round > 0) times.push_back(time * 1e3);  // the first one warms up
     }
-    report(name, median(times), std::nullopt, "ms", kLastGoalMs, median(times) <= kLastGoalMs);
+    report(name, median(times), std::nullopt, "ms", kShortGoalMs, median(times) <= kShortGoalMs);
   }
 
   void lookback() {
-    const std::string name = "store.postgres.lookback", csv = "query.postgres.csv", jsonl = "query.postgres.jsonl";
+    const std::string name = "store." + name_ + ".lookback", csv = "query." + name_ + ".csv", jsonl = "query." + name_ + ".jsonl";
     if (!wanted(name) && !wanted(csv) && !wanted(jsonl)) return;
     const Query query{.event_type = kType, .from = Timestamp{kStart + 3 * kDay}, .limit = static_cast<std::uint64_t>(lookback_rows())};
     const std::string copy = "COPY (SELECT * FROM quotes WHERE event_time >= '2026-10-04+00' ORDER BY event_time, event_time_ns, symbol COLLATE \"C\", sequence, key LIMIT " +
@@ -233,14 +224,14 @@ class Bench {
   }
 
   void memory() {
-    const std::string name = "store.postgres.lookback.memory_of_ten_times_the_rows";
+    const std::string name = "store." + name_ + ".lookback.memory_of_ten_times_the_rows";
     if (!wanted(name)) return;
     const double few = peak_kib(lookback_rows() / 10), many = peak_kib(lookback_rows());
     report(name, many, few, "KiB", kFlatGoalKib, many - few <= kFlatGoalKib);
   }
 
   void index_cost() {
-    const std::string name = "store.postgres.copy.with_symbol_index";
+    const std::string name = "store." + name_ + ".copy.with_symbol_index";
     if (!wanted(name)) return;
     const std::int64_t there = quick_ ? 60'000 : 3'000'000;
     const int batches = quick_ ? 4 : 60;
@@ -272,6 +263,8 @@ class Bench {
     report(name, median(times[1]), median(times[0]), "us/row", 0, true, static_cast<std::int64_t>(1e6 / median(times[1])));
   }
 
+  const std::string name_;
+  const postgres_test::Database database_;
   bool quick_;
   std::regex filter_;
   std::string url_;
@@ -284,9 +277,11 @@ class Bench {
 int main(int argc, char** argv) {
   auto [quick, filter] = utp::bench::read_arguments(argc, argv);
   utp::log::set_level(utp::log::Level::kWarn);
-  if (utp::postgres_test::PostgresServer::missing()) {
-    std::printf(R"({"name":"store.postgres","skipped":"%s"})" "\n", utp::postgres_test::PostgresServer::kMissing);
-    return 0;
+  bool holds = true;
+  for (const auto& [name, make] : {std::pair{"postgres", &utp::postgres_test::plain_database}, std::pair{"postgres.timescale", &utp::postgres_test::timescale_database}}) {
+    const utp::postgres_test::Database database = make();
+    if (database.missing.empty()) holds = Bench(name, database, quick, filter).run() && holds;
+    else std::printf("%s\n", utp::bench::skipped(std::string("store.") + name + ".read", database.missing).c_str());
   }
-  return Bench(quick, std::move(filter)).run() || quick ? 0 : 1;
+  return holds || quick ? 0 : 1;
 }

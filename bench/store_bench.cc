@@ -18,12 +18,11 @@
 #include <vector>
 
 #include "bench_tools.h"
+#include "quote_feed.h"
 #include "core/json_writer.h"
 #include "core/log.h"
-#include "core/random.h"
 #include "drivers/bus/embedded/embedded_bus.h"
 #include "drivers/store/sqlite/sqlite_store.h"
-#include "normalize/normalizer.h"
 #include "persist/persister.h"
 #include "schema/registry.h"
 #include "store/ddl.h"
@@ -34,7 +33,6 @@ using namespace utp;
 using bench::must;
 using bench::stop;
 
-constexpr std::uint64_t kSeed = 1;
 constexpr double kGoal = 1.25;
 
 
@@ -59,12 +57,7 @@ struct PlainQuote {
 
 class Bench {
  public:
-  Bench(bool quick, std::regex filter) : quick_(quick), filter_(std::move(filter)) {
-    std::string name = (std::filesystem::temp_directory_path() / "utp_bench_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) stop("no temporary folder");
-    folder_ = name;
-  }
-  ~Bench() { std::filesystem::remove_all(folder_); }
+  Bench(bool quick, std::regex filter) : quick_(quick), filter_(std::move(filter)) {}
 
   bool run() {
     fill_bus();
@@ -77,50 +70,10 @@ class Bench {
   std::size_t events() const { return quick_ ? 20'000 : 300'000; }
   std::size_t rounds() const { return quick_ ? 1 : 7; }
 
-  // A seeded random walk of quotes over 20 symbols, in time order but for a little reordering, as feeds have it.
   void fill_bus() {
-    bus_ = must(open_embedded_bus({.directory = (folder_ / "bus").string()}));
+    bus_ = must(open_embedded_bus({.directory = folder_ / "bus"}));
     const auto publisher = must(bus_->publisher({.durability = Durability::kInterval}));
-    Normalizer normalizer({.source_id = "venue.us1", .realm = "prod", .region = "local"});
-    const std::uint32_t route = normalizer.add_route(registry_.by_event_type("quotes/v2"));
-    const Plan& plan = normalizer.plan(route);
-    EventReader reader(registry_);
-    Random random(kSeed);
-    Row row;
-    EventBatch batch;
-    Event event;
-    Violation violation;
-    std::int64_t time = 1'795'357'800'000'000'000;
-    std::int64_t price[20];
-    for (std::int64_t& p : price) p = random.between(1'000, 6'000'000);
-    std::vector<OutMessage> messages;
-    for (std::size_t i = 0; i < events(); ++i) {
-      const std::size_t symbol = random.below(20);
-      price[symbol] = std::max<std::int64_t>(100, price[symbol] + random.between(-50, 50));
-      time += random.between(0, 200'000);
-      const std::string name = "SYM" + std::to_string(symbol) + "-USD";
-      row.reset(plan);
-      row.set(*plan.column("bid"), Decimal(price[symbol], -2));
-      row.set(*plan.column("ask"), Decimal(price[symbol] + 1, -2));
-      row.set(*plan.column("mid"), Decimal(price[symbol] * 10 + 5, -3));
-      row.set(*plan.column("bid_size"), Decimal(random.between(1, 1'000'000), -4));
-      row.set(*plan.column("ask_size"), Decimal(random.between(1, 1'000'000), -4));
-      row.set(*plan.column("venue"), std::string_view("venue"));
-      row.set(*plan.column("tick_type"), std::string_view("ticker"));
-      const Timestamp event_time{time - random.between(0, 5'000'000)};
-      if (!normalizer.normalize(route, {.symbol = name, .event_time = event_time}, row, {time + 25'000'000}, batch, violation)) {
-        stop(violation.path + ": " + violation.message);
-      }
-      if (batch.size() < 1000 && i + 1 < events()) continue;
-      messages.clear();
-      for (const EventBatch::Entry& entry : batch.entries()) {
-        messages.push_back({normalizer.topic(route), batch.key(entry), batch.value(entry)});
-        if (!reader.read(batch.value(entry), event, violation)) stop(violation.path + ": " + violation.message);
-        keep_plain(event);
-      }
-      must(publisher->publish(messages));
-      batch.clear();
-    }
+    bench::QuoteFeed(registry_, {}).publish(*publisher, events(), [&](const Event& event) { keep_plain(event); });
   }
 
   void keep_plain(const Event& event) {
@@ -143,7 +96,7 @@ class Bench {
   }
 
   std::string fresh_file(const char* name) {
-    const std::string path = (folder_ / name).string();
+    const std::string path = folder_ / name;
     for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
     return path;
   }
@@ -263,7 +216,7 @@ class Bench {
 
   bool quick_;
   std::regex filter_;
-  std::filesystem::path folder_;
+  bench::TemporaryFolder folder_;
   Registry registry_ = must(Registry::builtin());
   SystemClock clock_;
   std::unique_ptr<Bus> bus_;

@@ -238,6 +238,33 @@ class Postgres(Server):
         self.signal_all(signal.SIGCONT)
 
 
+class Timescale(Postgres):
+    """A schema for one test on the server that UTP_TEST_TIMESCALE_DSN names (a URL whose user may make extensions and schemas): others
+    use it too, so that nobody stops it."""
+    name = "timescale"
+    dsn = os.environ.get("UTP_TEST_TIMESCALE_DSN", "")
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.schema = f"utp_{folder.parent.name.lower()}"
+
+    @classmethod
+    def missing(cls):
+        if not cls.dsn:
+            return "UTP_TEST_TIMESCALE_DSN names no server with TimescaleDB (a URL: postgres://user:password@host:port/database)"
+        return super().missing()
+
+    @property
+    def url(self):
+        return f"{self.dsn}{'&' if '?' in self.dsn else '?'}options=-csearch_path%3D{self.schema}%2Cpublic"
+
+    def start(self):
+        self.sql(f"SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS timescaledb; CREATE SCHEMA {self.schema}")
+
+    def kill(self):
+        self.sql(f"SET client_min_messages = error; DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+
+
 def environment():
     """Without what would lead a command elsewhere."""
     return {k: v for k, v in os.environ.items() if k not in ("UTP_BUS", "UTP_STORE")}

@@ -32,6 +32,15 @@ class ServerChamber(ChamberCase):
         self.assertGreater(result["spool"]["forwarded"], 50)
         self.assertEqual(result["spool"]["waiting"], 0)
 
+    def test_TheBusAndTheStoreAreCompared(self):
+        result = self.finish(self.start(4))
+        self.check_all_stored(result)
+        compared = json.loads(self.utp("store", "reconcile", "--chamber", "chamber.yaml", "--json").stdout)
+        self.assertEqual((compared["missing"], compared["equal"]), (0, True))
+        for name, of in compared["event_types"].items():
+            self.assertEqual((of["unread"], of["unreadable"], of["waiting"], of["bus"]), (0, 0, 0, of["stored"]), name)
+        self.assertGreater(compared["event_types"]["quotes/v2"]["bus"], 0)
+
     def test_WhatWaitsAtTheEndIsSentByTheNextStart(self):
         process = self.start(4)
         self.bus.kill()

@@ -107,6 +107,47 @@ class PostgresChamber(ChamberCase):
         self.server_.sql("DELETE FROM trades")
         self.utp("store", "verify", "--store", url, code=1)
 
+    def test_AGroupThatNobodyHasIsNoProof(self):
+        self.check_all_stored(self.finish(self.start(2)))
+        self.server_.sql("DELETE FROM trades")
+        refused = self.utp("store", "reconcile", "--chamber", "chamber.yaml", "--group", "persistent", code=4)
+        self.assertIn("persister", refused.stderr)
+        self.utp("store", "reconcile", "--chamber", "chamber.yaml", code=1)
+
+    def test_TheBusTheStoreAndItsAggregatesAreCompared(self):
+        process = self.start(30)
+        running = json.loads(self.utp("store", "reconcile", "--chamber", "chamber.yaml", "--json").stdout)
+        self.assertEqual((running["missing"], running["equal"]), (0, True), running)
+        process.terminate()
+        self.check_all_stored(self.finish(process))
+        self.utp("store", "maintain", "--chamber", "chamber.yaml")
+        ended = json.loads(self.utp("store", "reconcile", "--chamber", "chamber.yaml", "--all", "--json").stdout)
+        trades = ended["event_types"]["trades/v2"]
+        count = int(self.server_.sql("SELECT count(*) FROM trades")[0][0])
+        self.assertEqual((trades["bus"], trades["stored"], trades["waiting"], trades["aggregated"]), (count, count, 0, count))
+        self.assertEqual(trades["aggregate"], "trade_bars_1h")
+        self.assertEqual(sum(hour["stored"] for hour in trades["hours"]), count)
+        self.assertIn("no difference", self.utp("store", "reconcile", "--chamber", "chamber.yaml").stdout)
+        # Rows that somebody takes out are missed, and the aggregates still have them: here those of the newest hours are computed
+        # when they are read, so one is kept by hand.
+        symbol = self.server_.sql("SELECT symbol FROM trades GROUP BY symbol ORDER BY count(*) DESC LIMIT 1")[0][0]
+        self.server_.sql("UPDATE utp_aggregates SET watermark = 'infinity' WHERE name = 'trade_bars_1h'")
+        self.server_.sql("INSERT INTO utp_trade_bars_1h (bucket, symbol, source_id, trades) SELECT date_trunc('hour', event_time, 'UTC'), symbol, source_id, count(*) "
+                         "FROM trades GROUP BY 1, 2, 3 ON CONFLICT DO NOTHING")
+        self.server_.sql(f"DELETE FROM trades WHERE symbol = '{symbol}'")
+        broken = json.loads(self.utp("store", "reconcile", "--chamber", "chamber.yaml", "--json", code=1).stdout)
+        self.assertFalse(broken["equal"])
+        hours = broken["event_types"]["trades/v2"]["hours"]
+        self.assertEqual({hour["symbol"] for hour in hours}, {symbol})
+        for hour in hours:
+            self.assertGreater(hour["missing"], 0)
+            self.assertEqual((hour["stored"], hour["to_aggregate"], hour["aggregated"]), (0, 0, hour["missing"]))
+        self.assertIn("utp persister --again", self.utp("store", "reconcile", "--chamber", "chamber.yaml", code=1).stdout)
+        again = self.utp("persister", "--chamber", "chamber.yaml", "--again", "--json")
+        self.assertEqual(json.loads(again.stdout.splitlines()[-1])["stored"], sum(hour["missing"] for hour in hours))
+        self.assertNotIn("again", self.utp("topics", "--chamber", "chamber.yaml", "--json").stdout)
+        self.assertEqual(json.loads(self.utp("store", "reconcile", "--chamber", "chamber.yaml", "--json").stdout)["missing"], 0)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import bus_servers  # noqa: E402
@@ -229,6 +230,79 @@ class PostgresReplay(StoreReplay):
         self.server_.sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
         return f"{self.server_.url}?options=-csearch_path%3D{name}"
 
+    def hold(self, table, mode):
+        """Another program's lock on the table, until its connection ends."""
+        holder = subprocess.Popen([self.server_.program("psql"), self.server_.url, "-qAtX", "-c",
+                                   f"BEGIN; LOCK TABLE first.{table} IN {mode} MODE; SELECT pg_sleep(600)"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (holder.kill(), holder.wait()))
+        while self.locks(table, True) == 0:
+            time.sleep(0.02)
+
+    def locks(self, table, granted):
+        """Of those that conflict with somebody's."""
+        return int(self.server_.sql(f"SELECT count(*) FROM pg_locks WHERE relation = to_regclass('first.{table}') AND granted = {granted} "
+                                    "AND mode <> 'AccessShareLock'")[0][0])
+
+    def start_held_replace(self, capture, store):
+        """One that has begun, and waits for the lock of somebody else."""
+        self.hold("trades", "ROW EXCLUSIVE")
+        process = self.popen("replay", "sim", capture, "--store", store, "--replace")
+        while self.locks("trades", False) == 0:
+            self.assertIsNone(process.poll())
+            time.sleep(0.02)
+        return process
+
+    def test_AKilledReplaceLeavesNoFolderForLong(self):
+        temporary = self.folder / "temporary"
+        temporary.mkdir()
+        with unittest.mock.patch.dict(os.environ, TMPDIR=str(temporary)):
+            first, second = self.store("first"), "sqlite:second.db"
+            capture = self.capture(1)
+            self.fill(first, capture)
+            self.fill(second, capture)
+            process = self.start_held_replace(capture, first)
+            self.replace(capture, second)
+            self.assertEqual(len(list(temporary.glob("utp_replace_*/bus"))), 1, "the folder of one that runs stays")
+            process.kill()
+            process.wait()
+            (temporary / "utp_replace_other").mkdir()  # it may be anybody's
+            self.replace(capture, second)
+            self.assertEqual([path.name for path in temporary.glob("utp_replace_*")], ["utp_replace_other"])
+
+    def ranges_to_refresh(self, store):
+        return json.loads(self.utp("store", "status", "--store", store, "--json").stdout)["ranges_to_refresh"]
+
+    def test_WhoWritesMuchRefreshesTheAggregatesOfIt(self):
+        store, capture = self.store("first"), self.capture(1)
+        self.fill(store, capture)
+        self.assertEqual(self.ranges_to_refresh(store), 0)
+        self.replace(capture, store)
+        self.assertEqual(self.ranges_to_refresh(store), 0)
+        self.utp("store", "replay", "--store", store, "--bus", "embedded:again", "--realm", "replay_one")
+        self.utp("persister", "--bus", "embedded:again", "--store", self.store("second"), "--realm", "replay_one", "--drain")
+        self.assertEqual(self.ranges_to_refresh(self.store("second")), 0)
+        bars = "SELECT bucket, symbol, open, high, low, close, trades FROM {}.trade_bars_1m ORDER BY bucket, symbol"
+        self.assertEqual(self.server_.sql(bars.format("second")), self.server_.sql(bars.format("first")))
+
+    def test_ARefreshAfterAReplayCanBeInterrupted(self):
+        store, first, second = self.store("first"), self.capture(1), self.capture(2)
+        self.fill(store, first)
+        self.hold("utp_trade_bars_1s", "ACCESS EXCLUSIVE")
+        process = self.popen("replay", "sim", second, "--store", store, "--bus", "embedded:held", "--realm", "test", "--source", "sim.a", "--json")
+        while self.locks("utp_trade_bars_1s", False) == 0:
+            self.assertIsNone(process.poll())
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+        self.assertGreater(json.loads(out)["stored"], 0, err)
+        self.assertIn("utp store maintain", err)
+        # The end of its client would not wake it.
+        self.server_.sql("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()")
+        self.assertGreater(self.ranges_to_refresh(store), 0)
+        self.utp("store", "maintain", "--store", store)
+        self.assertEqual(self.ranges_to_refresh(store), 0)
+
     def test_AStoreThatDiesMeanwhileTellsWhatWentOut(self):
         store = self.store("first")
         self.utp("capture", "sim", "-o", "big.utpcap", "--seed", "3", "--settings", SETTINGS, "--stream", "quotes", "--max-size", "2MiB", "-q")
@@ -255,18 +329,7 @@ class PostgresReplay(StoreReplay):
         capture = self.capture(1)
         self.fill(store, capture)
         before = self.rows(store)
-        # Another writer's lock on the table holds the replacement where it has begun.
-        holder = subprocess.Popen([self.server_.program("psql"), self.server_.url, "-qAtX", "-c",
-                                   "BEGIN; LOCK TABLE first.trades IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)"],
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(lambda: (holder.kill(), holder.wait()))
-        locks = "SELECT count(*) FROM pg_locks WHERE relation = 'first.trades'::regclass AND mode = '{}' AND granted = {}"
-        while self.server_.sql(locks.format("RowExclusiveLock", "true")) != [["1"]]:
-            time.sleep(0.02)
-        process = self.popen("replay", "sim", capture, "--store", store, "--replace")
-        while self.server_.sql(locks.format("ShareRowExclusiveLock", "false")) != [["1"]]:
-            self.assertIsNone(process.poll())
-            time.sleep(0.02)
+        process = self.start_held_replace(capture, store)
         self.server_.kill()
         self.assertNotEqual(process.wait(timeout=TIMEOUT_S), 0)
         self.server_.start()

@@ -19,7 +19,7 @@
 namespace utp::app {
 namespace {
 
-constexpr std::string_view kSchemaPath = "schemas/chamber/1.2.0.json";
+constexpr std::string_view kSchemaPath = "schemas/chamber/2.0.0.json";
 constexpr std::size_t kSecretBytesMax = 64 * 1024;
 
 Result<Schema> chamber_schema() {
@@ -200,7 +200,35 @@ void read_connectors(Reader& in, const JsonValue& root, Chamber& chamber) {
     }
     chamber.connectors.push_back(std::move(c));
   }
-  if (chamber.connectors.empty()) in.refuse("/connectors", "no connector is enabled; enable one");
+  if (chamber.connectors.empty() && in.member(root, "bridges") == nullptr) {
+    in.refuse(list ? "/connectors" : "", "there are no connectors and no bridges; enable a connector, or name the buses of other regions under bridges");
+  }
+}
+
+void read_bridges(Reader& in, const JsonValue& root, Chamber& chamber) {
+  const JsonValue* list = in.member(root, "bridges");
+  if (list && !in.member(root, "region")) in.refuse("/bridges", "name this chamber's own region: the regions' buses keep under it how far its bridges are");
+  std::size_t index = 0;
+  for (const JsonValue* e = list ? in.tree().first(*list) : nullptr; e; e = in.tree().next(*e), ++index) {
+    const std::string pointer = fmt::format("/bridges/{}", index);
+    BridgeConfig b;
+    in.text(*e, "region", b.region);
+    if (b.region == chamber.region) in.refuse(pointer + "/region", fmt::format("\"{}\" is this chamber's own region, which would make a loop; name another's", b.region));
+    for (const BridgeConfig& other : chamber.bridges) {
+      if (other.region == b.region) in.refuse(pointer + "/region", fmt::format("a second bridge of region \"{}\"; one brings all of its topics", b.region));
+    }
+    in.text(*e, "from", b.from_shown);
+    b.from_shown = shown_url(b.from_shown);
+    in.secret_text(*e, "from", pointer, b.from);
+    if (auto url = resolve_bus_url(b.from, chamber.data_dir)) b.from = *std::move(url);
+    else in.refuse(pointer + "/from", url.error().message);
+    b.topics = in.texts(*e, "topics");
+    for (const std::string& topic : b.topics) {
+      if (const Status good = check_topic_pattern(topic); !good) in.refuse(pointer + "/topics", good.error().message);
+    }
+    b.symbols = in.texts(*e, "symbols");
+    chamber.bridges.push_back(std::move(b));
+  }
 }
 
 void read_topics(Reader& in, const JsonValue& root, Chamber& chamber) {
@@ -315,6 +343,7 @@ Result<Chamber> load_chamber(const std::string& path) {
   for (ConnectorConfig& c : chamber.connectors) {
     if (!c.ca_file.empty()) c.ca_file = below(base, c.ca_file);
   }
+  read_bridges(in, root, chamber);
   read_topics(in, root, chamber);
   read_persister(in, root, chamber.persister);
   read_spool(in, root, chamber.spool);
@@ -330,6 +359,9 @@ Result<Chamber> load_chamber(const std::string& path) {
   in.secret_text(root, "store", "", chamber.store);
   if (auto url = resolve_bus_url(chamber.bus, chamber.data_dir)) chamber.bus = *std::move(url);
   else in.refuse("/bus", url.error().message);
+  for (std::size_t i = 0; i < chamber.bridges.size(); ++i) {
+    if (chamber.bridges[i].from == chamber.bus) in.refuse(fmt::format("/bridges/{}/from", i), "this is the chamber's own bus; name the region's");
+  }
   if (auto url = resolve_store_url(chamber.store, chamber.data_dir)) chamber.store = *std::move(url);
   else in.refuse("/store", url.error().message);
 

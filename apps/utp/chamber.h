@@ -1,4 +1,4 @@
-// A chamber's configuration: one YAML file, checked by schemas/chamber/1.2.0.json, with every default filled in.
+// A chamber's configuration: one YAML file, checked by schemas/chamber/2.0.0.json, with every default filled in.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,17 @@ struct TopicConfig {
   std::string place;
 };
 
+// Another region's bus, whose events come to this chamber's too (chamber_bridge.h).
+struct BridgeConfig {
+  std::string region;                        // whose events
+  std::string from, from_shown;              // URL of its bus, resolved, and for people
+  std::vector<std::string> topics, symbols;  // patterns; empty = all
+};
+
 struct PersisterConfig {
   bool enabled = true;
   std::string group = "persister";
-  std::size_t batch_events = 2'000;
+  std::size_t batch_events = 5'000;
   std::uint64_t batch_bytes = 8ull << 20;
   std::int64_t batch_ns = 100'000'000;
 };
@@ -61,6 +68,7 @@ struct Chamber {
   std::int64_t interval_ns = 100'000'000;
   std::vector<std::string> schema_dirs, connector_dirs;
   std::vector<ConnectorConfig> connectors;  // enabled ones
+  std::vector<BridgeConfig> bridges;
   std::vector<TopicConfig> topics;
   PersisterConfig persister;
   SpoolConfig spool;

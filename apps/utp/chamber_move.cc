@@ -79,6 +79,7 @@ Status ChamberRun::move_to(Chamber next) {
   // Everything that can fail comes first.
   UTP_TRY(std::shared_ptr<GatedBus> driver, open_driver(next.bus, false));
   UTP_CHECK(mover_->prepare(*driver));
+  if (bridged_mover_) UTP_CHECK(bridged_mover_->prepare(*driver));
   std::unique_ptr<ChamberPersister> part;
   if (persister_ || persister_waits_) {
     UTP_TRY(auto store, open_store(chamber_.store, true, chamber_.realm));
@@ -102,6 +103,7 @@ Status ChamberRun::move_to(Chamber next) {
     if (spool_) prepared = mover_->prepare(*bus);
     return bus;
   });
+  if (bridged_mover_) bridged_mover_->move([&](const std::shared_ptr<Bus>&) { return driver; });
   driver_ = std::move(driver);
   gate_closed_ = false;
   watch_ = std::make_unique<BusWatch>(driver_, chamber_.realm, chamber_.persister.group);

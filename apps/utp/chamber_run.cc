@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include "apps/utp/catalog.h"
-#include "apps/utp/chamber_bus.h"
 #include "apps/utp/console.h"
 #include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
@@ -43,6 +42,7 @@ ChamberRun::ChamberRun(Chamber chamber, const Clock& clock, std::int64_t started
     : chamber_(std::move(chamber)), clock_(clock), started_ns_(started_ns), started_(clock.now()), registry_(std::move(registry)) {}
 
 ChamberRun::~ChamberRun() {
+  for (auto& bridge : bridges_) bridge->stop();
   for (auto& instance : instances_) instance->stop();
   for (Leaving& leaving : leaving_) {
     if (leaving.part) (void)leaving.part->runner().stop();
@@ -73,7 +73,8 @@ Result<std::unique_ptr<ChamberRun>> ChamberRun::create(Chamber chamber, ChamberR
   ChamberBusOptions bus_options;
   bus_options.topics = run->chamber_.topics;
   bus_options.record_acknowledged = options.record_acknowledged;
-  UTP_TRY(run->bus_, make_chamber_bus(std::move(mover), std::move(bus_options)));
+  UTP_TRY(run->bus_, make_chamber_bus(std::move(mover), bus_options));
+  if (options.connectors && options.only_instance.empty()) UTP_CHECK(run->make_bridges(bus_options));
   for (Prepared& p : prepared) {
     auto instance = ConnectorInstance::create(std::move(p.options), p.builtin, run->registry_, clock, *run->bus_);
     if (!instance) return fail(placed(p.place, instance.error()));
@@ -103,6 +104,15 @@ Status ChamberRun::check_topics() const {
   return {};
 }
 
+Status ChamberRun::make_bridges(const ChamberBusOptions& options) {
+  if (chamber_.bridges.empty()) return {};
+  auto mover = std::make_unique<MovingBus>(driver_);
+  bridged_mover_ = mover.get();
+  UTP_TRY(bridged_bus_, make_chamber_bus(std::move(mover), options));
+  for (const BridgeConfig& config : chamber_.bridges) bridges_.push_back(std::make_unique<ChamberBridge>(chamber_, config, *bridged_bus_, clock_));
+  return {};
+}
+
 Result<std::vector<ChamberRun::Prepared>> ChamberRun::prepare_instances(const std::string& only) const {
   std::vector<Prepared> out;
   std::string names;
@@ -112,7 +122,7 @@ Result<std::vector<ChamberRun::Prepared>> ChamberRun::prepare_instances(const st
     UTP_TRY(Prepared prepared, prepare_instance(config));
     out.push_back(std::move(prepared));
   }
-  if (!out.empty()) return out;
+  if (!out.empty() || (only.empty() && !chamber_.bridges.empty())) return out;
   return fail(Code::kInvalidArgument, fmt::format("{}: there is no enabled connector \"{}\"; there are {}", chamber_.file, only, names));
 }
 
@@ -183,7 +193,7 @@ void ChamberRun::take_up_persister() {
 void ChamberRun::judge_backlog() {
   // A bus may remove an eighth of its limit at once, and hold another eighth that is not filled yet.
   constexpr double kConflate = 0.4, kClose = 0.65, kStep = 0.1;
-  if (instances_.empty() || !chamber_.persister.enabled) return;
+  if (!has_sources() || !chamber_.persister.enabled) return;
   const BusWatch::View view = watch_->view();
   const bool conflate = view.backlog >= (pressed_ ? kConflate - kStep : kConflate);
   if (conflate != pressed_) {
@@ -238,12 +248,13 @@ void ChamberRun::start() {
     keeper_->start();
   }
   for (auto& instance : instances_) instance->start();
+  for (auto& bridge : bridges_) bridge->start();
   state_ = "up";
 }
 
 bool ChamberRun::finished() const {
   if (persister_ && state_ == "up" && !persister_->runner().running()) return true;
-  return !instances_.empty() && std::all_of(instances_.begin(), instances_.end(), [](const auto& i) { return i->finished(); });
+  return !instances_.empty() && bridges_.empty() && std::all_of(instances_.begin(), instances_.end(), [](const auto& i) { return i->finished(); });
 }
 
 }  // namespace utp::app

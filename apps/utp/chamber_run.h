@@ -1,4 +1,4 @@
-// A chamber at work in this process: its connectors, its persister, or both, over one bus.
+// A chamber at work in this process: its connectors and bridges, its persister, or both, over one bus.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,8 @@
 
 #include "apps/utp/bus_watch.h"
 #include "apps/utp/chamber.h"
+#include "apps/utp/chamber_bridge.h"
+#include "apps/utp/chamber_bus.h"
 #include "apps/utp/chamber_persister.h"
 #include "apps/utp/counting_store.h"
 #include "apps/utp/data_directory.h"
@@ -44,6 +46,7 @@ struct ChamberStatus {
   Timestamp time, started;
   std::int64_t elapsed_ns = 0;
   std::vector<InstanceStatus> instances;
+  std::vector<BridgeStatus> bridges;
   std::optional<PersisterStats> persister;
   std::map<std::string, Counts> event_types;
   std::vector<TopicStats> topics;  // this chamber's, dead letters included
@@ -61,6 +64,7 @@ struct ChamberStatus {
   std::string reload_error;       // of the last time; "" when it was taken over
   std::vector<Leaving> leaving;     // buses that were used before, while the store does not have all of them
   std::optional<SpoolStats> spool;  // of a bus on a server; what waits there is part of the lag
+  std::optional<std::string> store_care;  // of a store on a server: why it was not looked after the last time; "" = it was
   std::optional<std::int64_t> first_stored_ms;
 };
 std::string to_json(const ChamberStatus& status, bool topics);  // one object, one line
@@ -87,7 +91,8 @@ class ChamberRun {
   // To be called some ten times a second: looks at how far the store is behind, and gives up buses that are stored whole.
   void step();
 
-  bool has_connectors() const { return !instances_.empty(); }
+  // Connectors or bridges: what comes to the bus comes through this process.
+  bool has_sources() const { return !instances_.empty() || !bridges_.empty(); }
   const Chamber& chamber() const { return chamber_; }
   const Registry& registry() const { return registry_; }
   Bus& bus() { return *bus_; }
@@ -117,6 +122,7 @@ class ChamberRun {
   void remember_buses();
   bool drain(ChamberPersister& part, std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up, bool& given_up);
   Status check_topics() const;
+  Status make_bridges(const ChamberBusOptions& options);
   void forward_spool(std::int64_t patience_ns, const std::function<void()>& while_waiting, const std::function<bool()>& give_up);
 
   Chamber chamber_;
@@ -130,6 +136,10 @@ class ChamberRun {
   MovingBus* mover_ = nullptr;   // part of bus_
   SpooledBus* spool_ = nullptr;  // part of bus_
   std::vector<std::unique_ptr<ConnectorInstance>> instances_;
+  // What bridges publish to: without the spool, since what cannot be published stays on the region's bus.
+  std::unique_ptr<Bus> bridged_bus_;
+  MovingBus* bridged_mover_ = nullptr;  // part of bridged_bus_; null without bridges
+  std::vector<std::unique_ptr<ChamberBridge>> bridges_;
   std::unique_ptr<ChamberPersister> persister_;
   std::unique_ptr<StoreKeeper> keeper_;  // of a store on a server
   // The bus is not there yet, so that neither is the persister.

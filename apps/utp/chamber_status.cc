@@ -65,6 +65,13 @@ ChamberStatus ChamberRun::status() {
     }
     s.instances.push_back(std::move(status));
   }
+  for (const auto& bridge : bridges_) {
+    s.bridges.push_back(bridge->status());
+    const BridgeStatus& status = s.bridges.back();
+    if (status.stats.last_error.empty() || s.state != "up") continue;
+    s.state = "degraded";
+    s.detail = fmt::format("bridge of region {}: {}", status.region, status.stats.last_error);
+  }
   s.bus = chamber_.bus_shown;
   s.reloads = reloads_;
   s.reload_error = reload_error_;
@@ -96,6 +103,7 @@ ChamberStatus ChamberRun::status() {
     s.topics.push_back(std::move(topic));
   }
   s.backlog = view.backlog;
+  if (keeper_) s.store_care = keeper_->last_error();
   return s;
 }
 
@@ -133,11 +141,20 @@ std::string to_json(const ChamberStatus& s, bool topics) {
   }
   json.end_object();
   if (s.reloads > 0) json.field("reloads", s.reloads).field("reload_error", s.reload_error);
+  if (!s.bridges.empty()) {
+    json.key("bridges").begin_object();
+    for (const BridgeStatus& b : s.bridges) {
+      json.key(b.region).begin_object().field("from", b.from).field("lag", b.lag).field("forwarded", b.stats.forwarded).field("already_there", b.stats.already_there);
+      json.field("filtered", b.stats.filtered).field("refused", b.stats.refused).field("lost", b.stats.lost).field("last_error", b.stats.last_error).end_object();
+    }
+    json.end_object();
+  }
   if (!s.leaving.empty()) {
     json.key("leaving").begin_array();
     for (const auto& bus : s.leaving) json.begin_object().field("url", bus.bus).field("lag", bus.lag).field("error", bus.error).end_object();
     json.end_array();
   }
+  if (s.store_care) json.key("store").begin_object().field("looked_after", s.store_care->empty()).field("error", *s.store_care).end_object();
   if (s.spool) {
     json.key("spool").begin_object().field("spooling", s.spool->spooling).field("waiting", s.spool->waiting).field("forwarded", s.spool->forwarded);
     json.field("refused", s.spool->refused).field("last_error", s.spool->last_error).end_object();

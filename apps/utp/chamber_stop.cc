@@ -45,6 +45,7 @@ Status ChamberRun::stop_parts(std::int64_t patience_ns, const std::function<void
   keeper_.reset();
   std::vector<std::thread> stoppers;
   for (auto& instance : instances_) stoppers.emplace_back([&instance] { instance->stop(); });
+  for (auto& bridge : bridges_) stoppers.emplace_back([&bridge] { bridge->stop(); });
   for (std::thread& stopper : stoppers) stopper.join();
   forward_spool(patience_ns, while_waiting, give_up);
   if (persister_waits_) {

@@ -54,6 +54,9 @@ class Doctor {
   void machine(const std::string& data_dir);
   void retention(Bus& bus, bool local, const std::string& data_dir);
   void configuration(const Place& place, bool offline);
+  void store(const Place& place, const Registry& registry);
+  void server_store(const Place& place, const Registry& registry);
+  void tables(const Place& place, const Registry& registry, bool may_make);
 
   int print(bool json) const;
 
@@ -262,15 +265,69 @@ void Doctor::configuration(const Place& place, bool offline) {
     connectors(*place.chamber, *registry, offline);
   }
   const SystemClock clock;
+  for (const BridgeConfig& bridge : place.chamber ? place.chamber->bridges : std::vector<BridgeConfig>()) {
+    if (offline && local_path(bridge.from).empty()) continue;
+    const auto bus = open_bus(bridge.from, clock, false);
+    if (bus) add("bridge " + bridge.region, State::kGood, bridge.from_shown);
+    else add("bridge " + bridge.region, State::kWarning, bus.error().message, "the chamber goes on trying; its events wait on the region's bus meanwhile");
+  }
   if (const auto bus = open_bus(place.bus, clock, false)) {
     add("bus", State::kGood, place.bus_shown);
     retention(**bus, !local_path(place.bus).empty(), place.chamber ? place.chamber->data_dir : local_path(place.bus));
   }
   else if (bus.error().code == Code::kNotFound && place.chamber) add("bus", State::kGood, place.bus_shown + " (made at the start)");
   else add("bus", bus.error());
+  store(place, *registry);
+}
+
+void Doctor::store(const Place& place, const Registry& registry) {
+  if (local_path(place.store).empty()) return server_store(place, registry);
   if (const auto store = open_store(place.store, false)) add("store", State::kGood, place.store_shown);
   else if (store.error().code == Code::kNotFound && place.chamber) add("store", State::kGood, place.store_shown + " (made at the start)");
   else add("store", store.error());
+}
+
+void Doctor::server_store(const Place& place, const Registry& registry) {
+  const auto looked = look_at_store(place.store);
+  if (!looked) return add("store", looked.error());
+  const StoreStatus& s = *looked;
+  const bool made = s.catalogue_version > 0;
+  add("store", State::kGood, fmt::format("{}: {}{}", place.store_shown, s.server_version, made ? "" : " (made at the start)"));
+  // Whoever can do without the better one need not be warned again and again.
+  add("store engine", State::kGood, s.engine + (s.engine_reason.empty() ? "" : fmt::format(" ({})", s.engine_reason)));
+  if (place.chamber && !s.realm.empty() && s.realm != place.chamber->realm) {
+    add("store realm", State::kBad, fmt::format("\"{}\", the chamber's is \"{}\"", s.realm, place.chamber->realm), "a store holds one realm: name another store, or this realm");
+  }
+  add("store connection", State::kGood, s.transport);
+  if (made && s.catalogue_version >= s.newest_catalogue) add("store catalogue", State::kGood, fmt::format("version {}, the newest", s.catalogue_version));
+  if (s.may_write && s.may_maintain) {
+    add("store rights", State::kGood, fmt::format("user \"{}\" may {}", s.user, made ? "write and look after the store" : "make the store"));
+  } else if (s.may_write) {
+    add("store rights", State::kWarning, fmt::format("user \"{}\" may write, not look after the store", s.user),
+        "let its owner do so: utp store maintain every half minute, and utp store migrate before a newer version writes");
+  } else {
+    add("store rights", State::kBad, fmt::format("user \"{}\" may not {}", s.user, made ? "write" : "make the store"),
+        made ? "name a writer in the URL, or make one: utp store roles" : "utp store migrate as a user that may make tables there");
+  }
+  if (made && s.catalogue_version == s.newest_catalogue) tables(place, registry, s.may_maintain);
+  for (const Finding& danger : s.dangers) add("store " + danger.where, State::kWarning, danger.what, danger.cure);
+}
+
+// Those of all schemas: who reads only is told what a writer would have to make.
+void Doctor::tables(const Place& place, const Registry& registry, bool may_make) {
+  const auto store = open_store(place.store, false);
+  if (!store) return add("store tables", store.error());
+  std::string lacking;
+  std::size_t count = 0, wanted = 0;
+  for (const auto& plan : registry.all()) {
+    if (plan->table().empty()) continue;
+    ++wanted;
+    if (const auto prepared = (*store)->prepare(plan); prepared) continue;
+    lacking += (++count == 1 ? "" : ", ") + plan->table();
+  }
+  if (count == 0) add("store tables", State::kGood, fmt::format("{}, for all schemas", wanted));
+  else if (may_make) add("store tables", State::kGood, fmt::format("to be made or extended when they are first written: {}", lacking));
+  else add("store tables", State::kWarning, "missing, or without the columns of their newest schema: " + lacking, "utp store migrate as the store's owner, before a chamber writes them");
 }
 
 int Doctor::print(bool json) const {

@@ -10,6 +10,7 @@
 #include "apps/utp/exit_code.h"
 #include "apps/utp/ports.h"
 #include "apps/utp/replay_replace.h"
+#include "apps/utp/store_refresh.h"
 #include "connector/capture.h"
 #include "connector/replay.h"
 #include "core/json_writer.h"
@@ -52,6 +53,7 @@ class CountingPublisher final : public Publisher {
 
 struct Replayed {
   std::string realm, source, bus;
+  std::string store;  // its URL, not to be shown
   ReplayResult replay;
   PipelineCounts counts;
   DeadLetterStats frame_letters;
@@ -81,6 +83,7 @@ class Replay {
     o.source_id = options_.source.empty() ? o.manifest.id + ".replay" : options_.source;
     UTP_TRY(auto chamber_run, open_chamber(place, o.realm));
     Replayed out;
+    out.store = place.store;
     out.frame_overflow = o.dead_letter_overflow_file = overflow_path(chamber_run->chamber(), o.source_id);
     out.store_overflow = overflow_path(chamber_run->chamber(), kPersisterOverflow);
     out.realm = o.realm;
@@ -252,6 +255,7 @@ void print_text(const Replayed& r, bool color) {
 int replay_command(const ReplayCommandOptions& options, Context& context) {
   const auto result = Replay(options, context).run();
   if (!result) return report(result.error());
+  if (result->status.stored > 0) refresh_after_writing(result->store, context);
   if (context.common.json) print_json(options, *result);
   else if (!context.common.quiet) print_text(*result, colored(1));
   std::fflush(stdout);

@@ -9,6 +9,7 @@
 #include "apps/utp/exit_code.h"
 #include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
+#include "apps/utp/store_refresh.h"
 #include "core/json_writer.h"
 
 namespace utp::app {
@@ -60,6 +61,8 @@ std::string kept(std::int64_t ns) { return ns == 0 ? "for ever" : human_duration
 
 void print_status(const Place& place, const StoreStatus& s) {
   fmt::print("{}: {}, {}, catalogue {}, realm {}\n", place.store_shown, s.engine, s.server_version, s.catalogue_version, s.realm.empty() ? "-" : s.realm);
+  if (!s.engine_reason.empty()) print_note(fmt::format("rows are kept by {}: {}", s.engine, s.engine_reason));
+  for (const Finding& d : s.dangers) print_note(fmt::format("{}: {}; {}", d.where, d.what, d.cure));
   const bool color = colored(STDOUT_FILENO);
   Table tables({"event type", "table", "rows", "size", "layout", "parts", "compressed", "span", "compressed after", "kept"});
   for (const TableStatus& t : s.tables) {
@@ -85,6 +88,10 @@ void print_status_json(const Place& place, const StoreStatus& s) {
   JsonWriter json(out);
   const auto seconds = [](std::int64_t ns) { return ns / kNsPerSecond; };
   json.begin_object().field("store", place.store_shown).field("engine", s.engine).field("server_version", s.server_version);
+  json.field("engine_reason", s.engine_reason).field("user", s.user).field("transport", s.transport).field("may_write", s.may_write);
+  json.field("may_maintain", s.may_maintain).key("dangers").begin_array();
+  for (const Finding& d : s.dangers) json.begin_object().field("where", d.where).field("what", d.what).field("cure", d.cure).end_object();
+  json.end_array();
   json.field("catalogue_version", static_cast<std::int64_t>(s.catalogue_version)).field("realm", s.realm).key("tables").begin_array();
   for (const TableStatus& t : s.tables) {
     json.begin_object().field("event_type", t.event_type).field("table", t.table).field("rows", t.rows).field("bytes", t.bytes).field("layout", t.layout);
@@ -160,7 +167,7 @@ int verify_command(const CareOptions& options, Context& context) {
 int maintain_command(const CareOptions& options, Context& context) {
   const auto opened = open_place(options, true);
   if (!opened) return report(opened.error());
-  const auto done = opened->store->maintain();
+  const auto done = maintain_shown(*opened->store, context);
   if (!done) return report(done.error());
   if (context.common.json) {
     std::string out;

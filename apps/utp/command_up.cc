@@ -1,6 +1,8 @@
 #include <filesystem>
 #include <set>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -9,6 +11,7 @@
 #include "apps/utp/locate.h"
 #include "apps/utp/ports.h"
 #include "apps/utp/session.h"
+#include "apps/utp/store_refresh.h"
 
 namespace utp::app {
 namespace {
@@ -16,7 +19,7 @@ namespace {
 struct UpOptions {
   std::string file = "chamber.yaml", instance, record_acknowledged, realm;
   double seconds = 0;
-  bool live = false, drain = false;
+  bool live = false, drain = false, again = false;
   PlaceOptions place;
 };
 
@@ -98,6 +101,8 @@ int persister(const UpOptions& options, Context& context, bool given) {
   chamber.store = place->store;
   chamber.schema_dirs = place->schema_dirs;
   chamber.health_file.clear();
+  if (options.again) chamber.persister.group = "again-" + std::to_string(clock.now().ns);  // no earlier one's
+  const std::string group = chamber.persister.group;
   if (!place->chamber) {
     chamber.data_dir = ".";
     if (const Status found = take_realm(options, clock, chamber); !found) return report_configuration(found.error());
@@ -105,15 +110,24 @@ int persister(const UpOptions& options, Context& context, bool given) {
   if (const int failed = set_up_log(chamber, context, given)) return failed;
   ChamberRunOptions parts;
   parts.connectors = false;
-  parts.wait_for_bus = !options.drain;
+  const bool drain = options.drain || options.again;
+  parts.wait_for_bus = !drain;
   auto run = ChamberRun::create(std::move(chamber), parts, clock, started);
   if (!run) return report_configuration(run.error());
   SessionOptions session;
   session.title = "utp persister";
   session.seconds = options.seconds;
   session.live_view = options.live;
-  session.until_drained = options.drain;
-  return run_session(**run, session, context, clock);
+  session.until_drained = drain;
+  const int code = run_session(**run, session, context, clock);
+  if (options.again) {
+    run->reset();
+    const auto bus = open_bus(place->bus, clock, false);
+    const Status gone = bus ? (*bus)->delete_group(group) : fail(bus.error());
+    if (!gone) return report(gone.error());
+  }
+  if (code == kOk && drain) refresh_after_writing(place->store, context);
+  return code;
 }
 
 }  // namespace
@@ -162,6 +176,7 @@ void add_persister(CLI::App& app, Context& context) {
   auto options = std::make_shared<UpOptions>();
   command->add_option("--seconds", options->seconds, "Ends after so many seconds")->check(above_zero("60"));
   command->add_flag("--drain", options->drain, "Ends when everything that is on the bus now is stored");
+  command->add_flag("--again", options->again, "All that is on the bus, also what was stored before, which adds no row twice (but dead letters a second time); then it ends");
   command->add_option("--realm", options->realm, "Realm to store, where no chamber file says (default: the bus's only one)");
   command->add_flag("--live", options->live, "Live view instead of lines, on a terminal");
   add_place_options(*command, options->place, kUsesBus | kUsesStore | kUsesSchemas);

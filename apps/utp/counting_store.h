@@ -26,6 +26,7 @@ class CountingStore final : public Store {
   Result<Maintained> maintain() override { return inner_->maintain(); }
   Result<StoreStatus> status() override { return inner_->status(); }
   Status set_policy(const std::string& event_type, const TablePolicy& policy) override { return inner_->set_policy(event_type, policy); }
+  Result<std::string> set_up_roles(const StoreRoles& roles, bool apply) override { return inner_->set_up_roles(roles, apply); }
   Result<std::vector<Finding>> verify() override { return inner_->verify(); }
   Result<StoreContents> contents() override { return inner_->contents(); }
   Result<std::vector<std::string>> sources(const std::string& event_type) override { return inner_->sources(event_type); }

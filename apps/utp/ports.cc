@@ -231,6 +231,47 @@ Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, c
   return open_sqlite_store(options);
 }
 
+Result<StoreStatus> look_at_store([[maybe_unused]] const std::string& url) {
+#ifdef UTP_STORE_POSTGRES
+  UTP_TRY(const PostgresStoreOptions options, parse_postgres_url(url));
+  return look_at_postgres(options);
+#else
+  return fail(Code::kUnsupported, "this program was built without a store on a server");
+#endif
+}
+
+namespace {
+
+Result<PostgresStoreOptions> federated_store([[maybe_unused]] const std::string& url) {
+  if (!is_postgres(url)) return fail(Code::kUnsupported, fmt::format("{}: only a PostgreSQL server reads other regions' stores; name one: {}", shown_url(url), kStores[1].form));
+#ifdef UTP_STORE_POSTGRES
+  return parse_postgres_url(url);
+#else
+  UTP_TRY(const auto none, open_postgres(url, true, "", false, true));
+  return PostgresStoreOptions{};
+#endif
+}
+
+}  // namespace
+
+Result<Federation> federate_store(const std::string& url, [[maybe_unused]] FederationOptions options) {
+  UTP_TRY(options.store, federated_store(url));
+#ifdef UTP_STORE_POSTGRES
+  return federate(options);
+#else
+  return Federation{};
+#endif
+}
+
+Status drop_federation_of(const std::string& url, [[maybe_unused]] const std::string& schema) {
+  UTP_TRY(const PostgresStoreOptions store, federated_store(url));
+#ifdef UTP_STORE_POSTGRES
+  return drop_federation(store, schema);
+#else
+  return {};
+#endif
+}
+
 const BuiltinConnector* find_builtin_connector(std::string_view id) {
   for (const BuiltinConnector& connector : builtin_connectors()) {
     if (connector.id == id) return &connector;

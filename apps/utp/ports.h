@@ -11,6 +11,7 @@
 #include "connector/collector.h"
 #include "core/clock.h"
 #include "core/result.h"
+#include "drivers/store/postgres/postgres_federation.h"
 #include "store/store.h"
 
 namespace utp::app {
@@ -33,6 +34,11 @@ Result<std::unique_ptr<SpooledBus>> open_spooled_bus(std::shared_ptr<Bus> remote
                                                      SpoolOptions spool_options, const Clock& clock);
 // `may_be_away`: a server that is away does not stop the opening; every call tries again.
 Result<std::unique_ptr<Store>> open_store(const std::string& url, bool create, const std::string& realm = {}, bool may_be_away = false);
+// What the server of a store says of itself and of this user, where nothing was stored yet too; for a URL without a local path.
+Result<StoreStatus> look_at_store(const std::string& url);
+// See postgres_federation.h; `options` without the store, which `url` names. kUnsupported where that store has no such thing.
+Result<Federation> federate_store(const std::string& url, FederationOptions options);
+Status drop_federation_of(const std::string& url, const std::string& schema);
 // For people and logs: without the password.
 std::string shown_url(std::string_view url);
 // The local path behind a URL, "" where there is none.

@@ -6,12 +6,16 @@
 #include <map>
 #include <set>
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "apps/utp/exit_code.h"
 #include "apps/utp/ports.h"
+#include "apps/utp/store_refresh.h"
 #include "connector/capture.h"
 #include "connector/host.h"
 #include "connector/replay.h"
@@ -27,22 +31,33 @@ constexpr std::size_t kBatchBytes = 8u << 20;
 constexpr std::int64_t kStorePatienceNs = 60'000'000'000;  // for other writers, before anything is taken out
 constexpr std::int64_t kPollNs = 10'000'000'000;           // everything is on the private bus: longer, and it is lost
 
-// Gone with its content.
+constexpr std::string_view kTemporaryName = "utp_replace_";
+constexpr std::string_view kTemporaryLock = "/lock", kTemporaryBus = "/bus";
+
+// Gone with its content. One whose process was killed goes when the next is made: nobody holds its lock any more.
 class TemporaryFolder {
  public:
   static Result<std::unique_ptr<TemporaryFolder>> make() {
     std::error_code error;
-    std::string name = (std::filesystem::temp_directory_path(error) / "utp_replace_XXXXXX").string();
+    const std::filesystem::path root = std::filesystem::temp_directory_path(error);
+    std::string name = (root / kTemporaryName).string() + "XXXXXX";
     if (error || ::mkdtemp(name.data()) == nullptr) {
       return fail(
           Code::kPermission,
           fmt::format("{}: no folder for the new events can be made there; name a place that you may write with TMPDIR", name));
     }
-    return std::unique_ptr<TemporaryFolder>(new TemporaryFolder(name));
+    std::unique_ptr<TemporaryFolder> folder(new TemporaryFolder(name));
+    folder->lock_ = ::open((name + std::string(kTemporaryLock)).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct stat about {};
+    if (folder->lock_ < 0 || ::flock(folder->lock_, LOCK_EX | LOCK_NB) != 0 || ::fstat(folder->lock_, &about) != 0 || about.st_nlink == 0) {
+      return fail(Code::kUnavailable, fmt::format("{}: another replacement tidied it away just now; repeat the command", name), true);
+    }
+    remove_left_behind(root);
+    return folder;
   }
   ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    remove(path_);
+    if (lock_ >= 0) ::close(lock_);
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
@@ -50,7 +65,31 @@ class TemporaryFolder {
 
  private:
   explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
+
+  // The lock last: what is left of a removal that was killed is found again.
+  static void remove(const std::string& path) {
+    std::error_code ignored;
+    std::filesystem::remove_all(path + std::string(kTemporaryBus), ignored);
+    std::filesystem::remove_all(path, ignored);
+  }
+  static void remove_left_behind(const std::filesystem::path& root) {
+    std::error_code error;
+    for (auto entry = std::filesystem::directory_iterator(root, error); !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+      const std::string path = entry->path().string();
+      struct stat about {};
+      if (!entry->path().filename().string().starts_with(kTemporaryName) || ::lstat(path.c_str(), &about) != 0 || !S_ISDIR(about.st_mode) ||
+          about.st_uid != ::geteuid()) {
+        continue;
+      }
+      const int lock = ::open((path + std::string(kTemporaryLock)).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+      if (lock < 0) continue;
+      if (::flock(lock, LOCK_EX | LOCK_NB) == 0) remove(path);
+      ::close(lock);
+    }
+  }
+
   std::string path_;
+  int lock_ = -1;
 };
 
 struct Replaced {
@@ -91,7 +130,7 @@ class Replacing {
 
     UTP_TRY(const auto folder, TemporaryFolder::make());
     EmbeddedBusOptions bus_options;
-    bus_options.directory = folder->path() + "/bus";
+    bus_options.directory = folder->path() + std::string(kTemporaryBus);
     bus_options.retention_bytes = UINT64_MAX / 2;  // the capture decides how much it is
     bus_options.clock = &clock_;
     UTP_TRY(const auto bus, open_embedded_bus(bus_options));
@@ -99,6 +138,7 @@ class Replacing {
     if (out_.stopped) return std::move(out_);
     UTP_CHECK(take_range());
     UTP_CHECK(swap(place, registry, *bus, messages));
+    if (!out_.stopped) refresh_after_writing(place.store, context_);
     return std::move(out_);
   }
 

@@ -91,7 +91,7 @@ class Session {
     }
     const std::string broken = broken_connectors();
     if (screen_) screen_->leave();
-    const bool drains = options_.until_drained || run_.has_connectors();
+    const bool drains = options_.until_drained || run_.has_sources();
     if (!context_.common.json) print_note(drains ? "stopping: what was collected goes into the store" : "stopping");
     const auto give_up = [&] { return !drains || (options_.until_drained && context_.stop->pending()); };
     const Status stopped = run_.stop(options_.patience_ns, [this] { write_health(run_.status()); }, give_up);

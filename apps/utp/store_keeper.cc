@@ -29,9 +29,13 @@ void StoreKeeper::start() {
   thread_ = std::thread([this] { run(); });
 }
 
+std::string StoreKeeper::last_error() const {
+  const std::lock_guard lock(mutex_);
+  return last_error_;
+}
+
 void StoreKeeper::run() {
   ::pthread_setname_np(::pthread_self(), "store-keeper");
-  std::string told;
   for (std::chrono::seconds pause = kFirst;; pause = kPause) {
     {
       std::unique_lock lock(mutex_);
@@ -41,8 +45,14 @@ void StoreKeeper::run() {
     const std::string error = status ? "" : status.error().message;
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
-    if (!error.empty() && error != told) log::warn("the store was not looked after; it is tried again", {{"error", error}});
-    told = error;
+    if (!error.empty() && error != last_error_) {
+      if (status.error().code == Code::kPermission) {
+        log::warn("this chamber writes its store and may not look after it: let its owner do so, with utp store maintain every half minute", {{"error", error}});
+      } else {
+        log::warn("the store was not looked after; it is tried again", {{"error", error}});
+      }
+    }
+    last_error_ = error;
   }
 }
 

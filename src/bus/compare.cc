@@ -1,19 +1,15 @@
 #include "bus/compare.h"
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 
+#include "bus/read_topic.h"
 #include "core/hash.h"
-#include "model/envelope.h"
 
 namespace utp {
 namespace {
 
-constexpr std::size_t kBatchMessages = 5000;
-constexpr std::size_t kBatchBytes = 16u << 20;
-constexpr std::int64_t kQuietNs = 2'000'000'000;  // nothing comes although something should: the rest is gone
-constexpr std::int64_t kEndNs = 200'000'000;     // the same, where the newest was seen and how many there are is not known
+constexpr std::size_t kProgressMessages = 5000;
 constexpr std::size_t kExamples = 5;
 constexpr std::size_t kExampleBytes = 160;
 
@@ -27,43 +23,10 @@ struct Seen {
 bool by_message(const Seen& a, const Seen& b) { return a.message != b.message ? a.message < b.message : std::uint64_t{a.order} < std::uint64_t{b.order}; }
 bool same_message(const Seen& a, const Seen& b) { return a.message == b.message; }
 
-using Take = std::function<void(const InMessage&)>;
-
-// What the topic holds up to its newest message now.
-Status read_topic(Bus& bus, const std::string& topic, const CompareOptions& options, const Take& take) {
-  UTP_TRY(const auto stats, bus.stats(topic));
-  if (stats.empty() || stats[0].messages == 0) return {};
-  const Timestamp end = stats[0].last_time;
-  UTP_TRY(auto reader, bus.subscribe({.patterns = {topic}, .start = options.start}));
-  std::uint64_t left = stats[0].messages;  // fewer with a start in the middle: then silence ends it
-  bool newest_seen = false;
-  // One partition may be at its end, or give newer messages, while another still has some of what is compared.
-  const auto now = [] { return std::chrono::steady_clock::now(); };
-  auto last = now();
-  while (left > 0) {
-    if (options.give_up && options.give_up()) return fail(Code::kCancelled, "interrupted");
-    const std::int64_t quiet_ns = newest_seen && options.start.kind != Start::Kind::kEarliest ? kEndNs : kQuietNs;
-    const std::int64_t rest_ns = quiet_ns - std::chrono::nanoseconds(now() - last).count();
-    if (rest_ns <= 0) return {};
-    UTP_TRY(const auto messages, reader->poll(kBatchMessages, kBatchBytes, rest_ns));
-    bool newer = true;
-    for (const InMessage& message : messages) {
-      newest_seen = newest_seen || message.publish_time >= end;
-      if (message.publish_time > end) continue;
-      newer = false;
-      take(message);
-      left -= std::min<std::uint64_t>(left, 1);
-    }
-    for (const LostRange& lost : reader->take_lost()) left -= std::min(left, lost.count);
-    if (!newer) last = now();
-  }
-  return {};
-}
-
 Result<std::vector<Seen>> read_side(Bus& bus, const std::string& topic, const CompareOptions& options, Timestamp until) {
   std::vector<Seen> seen;
   bool full = false;
-  UTP_CHECK(read_topic(bus, topic, options, [&](const InMessage& message) {
+  UTP_CHECK(read_topic(bus, topic, options.start, options.give_up, [&](const InMessage& message) {
     if (!options.filter.takes_key(message.key)) return;
     full = full || seen.size() >= options.messages_max;
     if (full) return;
@@ -71,7 +34,7 @@ Result<std::vector<Seen>> read_side(Bus& bus, const std::string& topic, const Co
     const std::uint64_t key = hash64(message.key);
     hash.high ^= key;
     seen.push_back({hash, key, seen.size(), message.publish_time > until});
-    if (options.progress && seen.size() % kBatchMessages == 0) options.progress(topic, seen.size());
+    if (options.progress && seen.size() % kProgressMessages == 0) options.progress(topic, seen.size());
   }));
   if (!full) return seen;
   return fail(Code::kFull, "topic " + topic + " has more than " + std::to_string(options.messages_max) +
@@ -98,13 +61,14 @@ std::uint64_t count_out_of_order(std::vector<Pair>& pairs) {
 
 Status add_examples(Bus& bus, const CompareOptions& options, const std::vector<Hash128>& missing, TopicComparison& result) {
   if (missing.empty()) return {};
-  return read_topic(bus, result.topic, options, [&](const InMessage& message) {
+  UTP_CHECK(read_topic(bus, result.topic, options.start, options.give_up, [&](const InMessage& message) {
     if (result.missing_examples.size() >= kExamples) return;
     Hash128 hash = hash128(message.value);
     hash.high ^= hash64(message.key);
     if (std::find(missing.begin(), missing.end(), hash) == missing.end()) return;
     result.missing_examples.push_back(std::string(message.key) + " " + std::string(message.value.substr(0, kExampleBytes)));
-  });
+  }));
+  return {};
 }
 
 Result<TopicComparison> compare_topic(Bus& from, Bus& to, const std::string& topic, const CompareOptions& options) {

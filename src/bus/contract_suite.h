@@ -353,16 +353,21 @@ TEST_P(BusContract, PartitionsAreFixedAtCreation) {
 TEST_P(BusContract, PollRespectsItsLimits) {
   publish(kTopic, "K", std::vector<std::string>(10, std::string(1000, 'x')));
   auto subscription = subscribe(kTopic);
-  auto got = subscription->poll(3, 1 << 20, kPatience);
-  ASSERT_TRUE(got);
-  EXPECT_EQ(got->size(), 3u);
-  got = subscription->poll(1000, 2500, kPatience);
-  ASSERT_TRUE(got);
-  EXPECT_EQ(got->size(), 2u);
-  got = subscription->poll(1000, 1, kPatience);
-  ASSERT_TRUE(got);
-  EXPECT_EQ(got->size(), 1u) << "a message larger than the limit must still get through";
-  EXPECT_EQ(poll(*subscription).size(), 4u);
+  // A poll may give less than its limits allow: what is there already. Never more, never nothing.
+  std::size_t total = 0;
+  const auto polled = [&](std::size_t messages_max, std::size_t bytes_max) -> std::size_t {
+    const auto got = subscription->poll(messages_max, bytes_max, kPatience);
+    EXPECT_TRUE(got) << got.error().message;
+    total += got ? got->size() : 0;
+    return got ? got->size() : 0;
+  };
+  std::size_t size = polled(3, 1 << 20);
+  EXPECT_TRUE(size >= 1 && size <= 3) << size;
+  size = polled(1000, 2500);
+  EXPECT_TRUE(size >= 1 && size <= 2) << size;
+  EXPECT_EQ(polled(1000, 1), 1u) << "a message larger than the limit must still get through";
+  while (total < 10 && !HasFailure()) polled(1000, 1 << 20);
+  EXPECT_EQ(total, 10u);
 }
 
 TEST_P(BusContract, ReadersWithoutAGroupReadEverythingEach) {

@@ -33,7 +33,7 @@ struct PersisterOptions {
   std::string group = "persister";
   std::string member;                     // "" = made up by the bus
   std::int64_t lease_ns = 10'000'000'000;
-  std::size_t batch_events_max = 2'000;   // past it a transaction costs little less per row, and a retry more
+  std::size_t batch_events_max = 5'000;   // past it a transaction costs little less per row, and a retry more
   std::size_t batch_bytes_max = 8u << 20; // of messages; rows in memory take about three times as much
   std::int64_t batch_wait_ms = 100;       // how long a batch that is not full waits for more
   std::int64_t idle_wait_ms = 250;        // how long one poll of an idle bus blocks

@@ -49,6 +49,8 @@ bool same_name(std::string_view a, std::string_view b) {
   });
 }
 
+}  // namespace
+
 std::string_view sql_type(StoredKind kind, SqlDialect dialect) {
   const bool sqlite = dialect == SqlDialect::kSqlite;
   switch (kind) {
@@ -64,6 +66,8 @@ std::string_view sql_type(StoredKind kind, SqlDialect dialect) {
   }
   return "";
 }
+
+namespace {
 
 void append_columns(const StoredColumn& column, SqlDialect dialect, std::vector<SqlColumn>& out) {
   out.push_back({column.name, sql_type(column.kind, dialect), column.not_null});

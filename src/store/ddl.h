@@ -68,6 +68,7 @@ struct SqlColumn {
 Result<std::vector<SqlColumn>> sql_columns(const Plan& plan, SqlDialect dialect);
 
 inline constexpr std::string_view kNanosecondsSuffix = "_ns";
+std::string_view sql_type(StoredKind kind, SqlDialect dialect);
 
 std::string quote_identifier(std::string_view name);
 

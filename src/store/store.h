@@ -119,6 +119,8 @@ struct TableStatus {
 struct AggregateStatus {
   std::string name, table;
   std::int64_t bucket_ns = 0;
+  std::string counter;               // the column that says how many rows a bucket is made of
+  std::vector<std::string> counted;  // of them, all that have a value in each of these columns
   Timestamp kept_until;              // what is newer is computed when it is read; 0 = all is
   std::uint64_t bytes = 0;
 };
@@ -126,9 +128,19 @@ struct JobStatus {                   // what the database does by itself
   std::string name, about, last_result;
   std::uint64_t failures = 0;
 };
+struct Finding {
+  std::string where, what, cure;
+};
+
 struct StoreStatus {
   std::string engine, server_version, realm;
-  int catalogue_version = 0;
+  int catalogue_version = 0;         // 0 = nothing was stored yet
+  int newest_catalogue = 0;          // that this program makes; 0 where it has no versions
+  std::string engine_reason;         // why this engine, where a better one could be; "" = there is nothing to say
+  std::string user, transport;       // of a server: as whom we are there, and what protects the bytes on the way
+  bool may_write = true;             // events of the tables that are there
+  bool may_maintain = true;          // make and change tables, refresh, drop
+  std::vector<Finding> dangers;      // settings with which events can be lost or read by others
   std::vector<TableStatus> tables;
   std::vector<AggregateStatus> aggregates;
   std::vector<JobStatus> jobs;
@@ -141,8 +153,12 @@ struct Maintained {
   std::uint64_t parts_dropped = 0;
 };
 
-struct Finding {
-  std::string where, what, cure;
+// Roles of a store on a server, by name, and what they are for. Who owns the store may do all.
+struct StoreRoles {
+  std::vector<std::string> writers;    // events into tables that are there
+  std::vector<std::string> replacers;  // that, and take a source's range out
+  std::vector<std::string> readers;
+  bool dedicated = false;              // the database is the store's alone: nobody else may connect
 };
 
 class Store {
@@ -162,6 +178,11 @@ class Store {
   [[nodiscard]] virtual Result<StoreStatus> status() = 0;
   // kNotFound for an event type without a table here, kUnsupported for what this store cannot do.
   [[nodiscard]] virtual Status set_policy(const std::string& event_type, const TablePolicy& policy) = 0;
+  // Makes the roles that are missing, gives each what it is for and takes away what else it had; tables that are made later give
+  // them the same. Returns the statements; does nothing else unless `apply`. kUnsupported where the store has no roles.
+  [[nodiscard]] virtual Result<std::string> set_up_roles(const StoreRoles& /*roles*/, bool /*apply*/) {
+    return fail(Code::kUnsupported, "this store is a file and has no roles: who reads and writes it is set with the file's permissions (chmod)");
+  }
   // What is not as it should be. Reads everything there is: minutes on a big store.
   [[nodiscard]] virtual Result<std::vector<Finding>> verify() = 0;
   [[nodiscard]] virtual Result<StoreContents> contents() = 0;  // from the catalogue: at once

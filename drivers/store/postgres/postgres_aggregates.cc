@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kMake = "make the aggregates";
 constexpr std::string_view kRefresh = "refresh the aggregates";
 constexpr std::int64_t kUsPerSecond = 1'000'000;
-// Computed in one transaction, where a bucket is not longer. TimescaleDB knows by itself which buckets were touched.
+// Computed in one transaction, where a bucket is not longer.
 constexpr std::int64_t kSliceS = 3600, kContinuousSliceS = 86'400;
 constexpr std::int64_t kNearUs = 600 * kUsPerSecond;   // touched ranges that lie so near are one
 constexpr std::int64_t kRefreshLock = 0x7266'7368;     // "rfsh"; the second half is the schema's
@@ -82,18 +82,19 @@ constexpr Level kStatLevels[] = {kMinute, kHour, kDay};
 struct Family {
   const char* name;
   const char* event_type;
-  const char* where;    // which rows count
-  const char* counter;  // the column that counts them
+  Counted counted;
   std::span<const AggregateColumn> columns;
   std::span<const Level> levels;  // finest first
   std::string level_name(std::size_t i) const { return std::string(name) + "_" + levels[i].name; }
   // What the refreshes of plain PostgreSQL keep.
   std::string kept(std::size_t i) const { return "utp_" + level_name(i); }
 };
+constexpr const char* kTradeColumns[] = {"price", "size"};
+constexpr const char* kQuoteColumns[] = {"bid", "ask"};
 constexpr Family kFamilies[] = {
-    {"trade_bars", "trades/v2", "price IS NOT NULL AND size IS NOT NULL", "trades", kTradeBars, kBarLevels},
-    {"quote_stats", "quotes/v2", "bid IS NOT NULL AND ask IS NOT NULL", "quotes", kQuoteStats, kStatLevels},
-    {"gex_history", "gex/levels/v1", "true", "samples", kGexHistory, kStatLevels},
+    {"trade_bars", "trades/v2", {"trades", kTradeColumns}, kTradeBars, kBarLevels},
+    {"quote_stats", "quotes/v2", {"quotes", kQuoteColumns}, kQuoteStats, kStatLevels},
+    {"gex_history", "gex/levels/v1", {"samples", {}}, kGexHistory, kStatLevels},
 };
 
 const Family* family_of(std::string_view event_type) {
@@ -120,7 +121,7 @@ std::string select_sql(const Family& family, std::size_t level, const std::strin
   for (const AggregateColumn& column : family.columns) {
     sql += std::string(", ") + (level == 0 ? column.of_rows : column.of_buckets) + " AS " + column.name;
   }
-  sql += " FROM " + quote_identifier(from) + " WHERE " + (level == 0 ? family.where : "true");
+  sql += " FROM " + quote_identifier(from) + " WHERE " + (level == 0 ? family.counted.condition() : "true");
   if (!condition.empty()) sql += " AND " + condition;
   return sql + " GROUP BY 1, 2, 3";
 }
@@ -179,40 +180,79 @@ Status refresh_slice(Connection& connection, const Family& family, std::size_t i
   return connection.commit(kRefresh);
 }
 
+// The first time in a stretch of what a level is made of; the stretch's end when there is nothing. Of a coarse level it is the finer one:
+// retention may have taken the rows.
+Result<std::int64_t> first_time(Connection& connection, const Family& family, std::size_t i, const std::string& table, const Range& stretch) {
+  const std::string time = i == 0 ? "event_time" : "bucket";
+  UTP_TRY(const Rows first, connection.run("SELECT coalesce(min(" + time + "), $2) FROM " + quote_identifier(i == 0 ? table : family.level_name(i - 1)) + " WHERE " + time +
+                                               " >= $1 AND " + time + " < $2",
+                                           kRefresh, {time_parameter(stretch.first), time_parameter(stretch.last)}));
+  return first.integer(0, 0) + kEpochShiftUs;
+}
+
+Status compute_slice(Connection& connection, const Family& family, std::size_t i, const std::string& table, const Range& slice, const std::string& forced) {
+  if (!forced.empty()) {
+    const auto at = [](std::int64_t us) { return "to_timestamp(" + std::to_string(us / kUsPerSecond) + ")"; };
+    return execute(connection, "CALL refresh_continuous_aggregate('" + family.level_name(i) + "', " + at(slice.first) + ", " + at(slice.last) + forced + ")", kRefresh);
+  }
+  auto status = refresh_slice(connection, family, i, i == 0 ? table : family.kept(i - 1), slice);
+  if (!status) connection.roll_back();
+  return status;
+}
+
 // Level by level, so that a coarser one finds the finer one done.
-Status refresh_range(Connection& connection, const Family& family, const std::string& table, const Range& range, bool timescale, std::int64_t now_us,
+Status refresh_range(Connection& connection, const Family& family, const std::string& table, const Range& range, const std::string& forced, std::int64_t now_us,
                      Refreshed& refreshed) {
   // Of rows that retention has removed, what was computed stays: a bucket whose first rows may be gone is left as it is.
   UTP_TRY(const Rows kept, connection.run("SELECT coalesce(retention_s, 0) FROM utp_tables WHERE table_name = $1", kRefresh, {text_parameter(table)}));
   const std::int64_t retention_s = kept.count() == 1 ? kept.integer(0, 0) : 0;
   for (std::size_t i = 0; i < family.levels.size(); ++i) {
     const std::int64_t bucket_us = family.levels[i].bucket_s * kUsPerSecond;
-    Range buckets = buckets_of(range, bucket_us, now_us);
-    if (i == 0 && retention_s > 0) buckets.first = std::max(buckets.first, floor_to(now_us - retention_s * kUsPerSecond, bucket_us) + bucket_us);
-    const std::int64_t step = std::max((timescale ? kContinuousSliceS : kSliceS) * kUsPerSecond, bucket_us);
-    for (std::int64_t from = buckets.first; from < buckets.last;) {
-      const std::int64_t to = std::min(floor_to(from, step) + step, buckets.last);
-      if (timescale) {
-        const auto at = [](std::int64_t us) { return "to_timestamp(" + std::to_string(us / kUsPerSecond) + ")"; };
-        UTP_CHECK(execute(connection, "CALL refresh_continuous_aggregate('" + family.level_name(i) + "', " + at(from) + ", " + at(to) + ")", kRefresh));
-      } else {
-        auto status = refresh_slice(connection, family, i, i == 0 ? table : family.kept(i - 1), {from, to});
-        if (!status) connection.roll_back();
-        UTP_CHECK(status);
+    const Range buckets = buckets_of(range, bucket_us, now_us);
+    UTP_TRY(const Rows done, connection.run("SELECT watermark FROM utp_aggregates WHERE name = $1", kRefresh, {text_parameter(family.level_name(i))}));
+    const bool none = done.count() == 0 || done.integer(0, 0) == INT64_MIN;  // -infinity
+    const std::int64_t watermark = none ? buckets.first : done.integer(0, 0) + kEpochShiftUs;
+    // From the watermark on where that is earlier: buckets that were not over when their rows came lie there, and nobody would
+    // compute them once the watermark is behind them.
+    std::int64_t from = std::min(buckets.first, watermark);
+    // Nothing is kept from the watermark on, so what is there yet can be computed.
+    if (i == 0 && retention_s > 0) from = std::max(from, std::min(watermark, floor_to(now_us - retention_s * kUsPerSecond, bucket_us) + bucket_us));
+    const std::int64_t step = std::max((forced.empty() ? kSliceS : kContinuousSliceS) * kUsPerSecond, bucket_us);
+    while (from < buckets.last) {
+      if (from < buckets.first) {
+        UTP_TRY(const std::int64_t first, first_time(connection, family, i, table, {from, buckets.first}));
+        from = std::max(from, floor_to(first, bucket_us));
+        if (from >= buckets.last) break;
       }
+      const std::int64_t to = std::min(floor_to(from, step) + step, buckets.last);
+      UTP_CHECK(compute_slice(connection, family, i, table, {from, to}, forced));
       ++refreshed.slices;
       from = to;
+    }
+    if (none || buckets.last > watermark) {
+      UTP_CHECK(execute(connection, "UPDATE utp_aggregates SET watermark = greatest(watermark, $2) WHERE name = $1", kRefresh,
+                        {text_parameter(family.level_name(i)), time_parameter(buckets.last)}));
     }
   }
   return {};
 }
 
-Result<Refreshed> refresh_locked(Connection& connection) {
+// How TimescaleDB is to refresh a window; "" without it. Forced: rows that are committed while a refresh moves on past their time are
+// sometimes in no invalidation log. In one piece: a commit every few buckets, where the version knows such batches, takes minutes a day.
+Result<std::string> refresh_options(Connection& connection) {
   UTP_TRY(const std::string engine, stored_engine(connection));
+  if (engine != kTimescaleEngine) return std::string();
+  UTP_TRY(const Rows batches, connection.run("SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proname = 'refresh_continuous_aggregate' AND 'options' = ANY (proargnames))", kRefresh));
+  return std::string(", force => true") + (batches.integer(0, 0) != 0 ? ", options => '{\"buckets_per_batch\": 0}'" : "");
+}
+
+Result<Refreshed> refresh_locked(Connection& connection) {
+  UTP_TRY(const std::string forced, refresh_options(connection));
   UTP_TRY(const Rows now, connection.run("SELECT now()", kRefresh));
   const std::int64_t now_us = now.integer(0, 0) + kEpochShiftUs;
-  UTP_TRY(const Rows touched, connection.run("SELECT u.id, u.table_name, u.first, u.last, t.event_type FROM utp_touched u JOIN utp_tables t USING "
-                                             "(table_name) ORDER BY u.table_name, u.first LIMIT 100000",
+  UTP_TRY(const Rows touched, connection.run("SELECT id, table_name, first, last, event_type FROM (SELECT u.*, t.event_type, row_number() OVER "
+                                             "(PARTITION BY u.table_name ORDER BY u.first) AS n FROM utp_touched u JOIN utp_tables t USING (table_name)) AS r WHERE n <= 20000 "
+                                             "ORDER BY table_name, first",
                                              kRefresh));
   Refreshed refreshed;
   for (int i = 0; i < touched.count();) {
@@ -226,18 +266,47 @@ Result<Refreshed> refresh_locked(Connection& connection) {
       range.last = std::max(range.last, touched.integer(i, 3) + kEpochShiftUs);
       ids.push_back(std::to_string(touched.integer(i, 0)));
     }
-    if (family != nullptr) UTP_CHECK(refresh_range(connection, *family, table, range, engine == kTimescaleEngine, now_us, refreshed));
-    UTP_CHECK(execute(connection, "DELETE FROM utp_touched WHERE id = ANY ($1::text[]::bigint[])", kRefresh, {text_list_parameter(ids)}));
+    if (refreshed.failed.contains(table)) continue;  // its later ranges wait for the one that could not be done
+    auto status = family == nullptr ? Status{} : refresh_range(connection, *family, table, range, forced, now_us, refreshed);
+    if (status) {
+      status = execute(connection, "DELETE FROM utp_touched WHERE id = ANY ($1::text[]::bigint[])", kRefresh, {text_list_parameter(ids)});
+    }
+    if (!status) {
+      if (connection.over()) return fail(std::move(status.error()));
+      if (!refreshed.failure) refreshed.failure = std::move(status.error());
+      refreshed.failed.insert(table);
+      continue;
+    }
     ++refreshed.ranges;
+  }
+  if (!forced.empty()) return refreshed;
+  // What was not over when its last row came is computed before retention takes the rows, though nothing touches it any more.
+  UTP_TRY(const Rows kept, connection.run("SELECT table_name, event_type FROM utp_tables t WHERE retention_s IS NOT NULL AND NOT EXISTS (SELECT FROM "
+                                          "utp_aggregates a WHERE a.table_name = t.table_name AND a.watermark = '-infinity')",
+                                          kRefresh));
+  for (int i = 0; i < kept.count(); ++i) {
+    const Family* family = family_of(kept.bytes(i, 1));
+    if (family == nullptr || refreshed.failed.contains(kept.text(i, 0))) continue;
+    auto status = refresh_range(connection, *family, kept.text(i, 0), {now_us, now_us}, forced, now_us, refreshed);
+    if (status) continue;
+    if (connection.over()) return fail(std::move(status.error()));
+    if (!refreshed.failure) refreshed.failure = std::move(status.error());
+    refreshed.failed.insert(kept.text(i, 0));
   }
   return refreshed;
 }
 
 }  // namespace
 
+std::string Counted::condition() const {
+  std::string sql;
+  for (const char* column : columns) sql += (sql.empty() ? "" : " AND ") + std::string(column) + " IS NOT NULL";
+  return sql.empty() ? "true" : sql;
+}
+
 std::optional<Counted> counted_by(std::string_view aggregate) {
   for (const Family& family : kFamilies) {
-    if (aggregate.starts_with(family.name)) return Counted{family.counter, family.where};
+    if (aggregate.starts_with(family.name)) return family.counted;
   }
   return {};
 }
@@ -281,7 +350,11 @@ Status touch(Connection& connection, std::string_view table, std::span<const Tim
 
 Result<Refreshed> refresh_touched(Connection& connection) {
   UTP_TRY(const Rows locked, connection.run("SELECT pg_try_advisory_lock($1::bigint::int, hashtext(current_schema()))", kRefresh, {integer_parameter(kRefreshLock)}));
-  if (locked.integer(0, 0) == 0) return Refreshed{};
+  if (locked.integer(0, 0) == 0) {
+    Refreshed elsewhere;
+    elsewhere.elsewhere = true;
+    return elsewhere;
+  }
   auto refreshed = refresh_locked(connection);
   if (!connection.broken()) UTP_CHECK(execute(connection, "SELECT pg_advisory_unlock($1::bigint::int, hashtext(current_schema()))", kRefresh, {integer_parameter(kRefreshLock)}));
   return refreshed;

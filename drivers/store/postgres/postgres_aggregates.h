@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,14 +21,18 @@ namespace utp::postgres {
 Status make_aggregates(Connection& connection, const Plan& plan);
 bool has_aggregates(std::string_view event_type);
 struct Counted {
-  const char* column;     // of the aggregate, that counts rows
-  const char* condition;  // which rows of the table it counts
+  const char* counter;                    // the column of the aggregate that counts rows
+  std::span<const char* const> columns;   // of the table: a row counts where none of them is null
+  std::string condition() const;          // the same as SQL
 };
 std::optional<Counted> counted_by(std::string_view aggregate);
 
 struct Refreshed {
   std::uint64_t ranges = 0;  // of event time, touched since the last refresh
   std::uint64_t slices = 0;  // computed anew: a level of a range, a day at most at the finest
+  std::optional<Error> failure;  // the first one; other tables were done all the same
+  std::set<std::string> failed;  // tables
+  bool elsewhere = false;        // another program is at it
 };
 // Computes anew what writers touched since the last time, in transactions of a bounded size; what is not done when it fails is
 // done the next time. One at a time in a database: where another program is at it, nothing.

@@ -37,6 +37,7 @@ class PostgresAggregates : public EngineTest {
   }
   Maintained maintain() const {
     auto done = store_->maintain();
+    while (!done && done.error().retryable) done = store_->maintain();  // TimescaleDB's own refresh may be at it
     EXPECT_TRUE(done) << done.error().message;
     return done ? *done : Maintained{};
   }
@@ -103,7 +104,7 @@ TEST_P(PostgresAggregates, TakesWhatComesLateIntoWhatIsKept) {
 }
 
 TEST_P(PostgresAggregates, ShowsTradesOfThisMomentAtOnce) {
-  const std::int64_t now = SystemClock().now().ns;
+  const std::int64_t now = SystemClock().now().ns + 30 * kSecond;  // its bucket is not over, however long this takes
   Events events;
   trade(events, now - 90 * kSecond, 100, 1);
   trade(events, now, 101, 1);
@@ -120,7 +121,7 @@ TEST_P(PostgresAggregates, ShowsTradesOfThisMomentAtOnce) {
 
 // A time that nobody means costs no refresh of the years between, and does not hide what comes now.
 TEST_P(PostgresAggregates, BearsTimesThatNobodyMeans) {
-  const std::int64_t now = SystemClock().now().ns;
+  const std::int64_t now = SystemClock().now().ns + 120 * kSecond;  // its minute is not over, however long this takes
   Events events;
   trade(events, 1, 1, 1);
   trade(events, now - 3600 * kSecond, 100, 1);

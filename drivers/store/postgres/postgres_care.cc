@@ -5,6 +5,8 @@
 #include "core/log.h"
 #include "drivers/store/postgres/postgres_aggregates.h"
 #include "drivers/store/postgres/postgres_migration.h"
+#include "drivers/store/postgres/postgres_roles.h"
+#include "drivers/store/postgres/postgres_server.h"
 #include "store/catalogue.h"
 #include "store/ddl.h"
 
@@ -34,32 +36,31 @@ Status execute(Connection& connection, const std::string& sql, std::string_view 
 }  // namespace
 
 Result<Maintained> maintain(Connection& connection) {
+  UTP_CHECK(require_owner(connection, "look after it", "utp store maintain"));
   Maintained done;
   UTP_TRY(const Refreshed refreshed, refresh_touched(connection));
   done.ranges = refreshed.ranges;
   done.slices = refreshed.slices;
+  if (refreshed.elsewhere) return done;
+  // What one table refuses keeps none of the others waiting.
+  std::optional<Error> failure = refreshed.failure;
   UTP_TRY(const Rows tables, connection.run("SELECT table_name FROM utp_tables WHERE layout = 'partitions' AND retention_s IS NOT NULL", kMaintain));
-  for (int i = 0; i < tables.count(); ++i) {
-    const auto dropped = connection.run("SELECT utp_drop_partitions(table_name, now() - make_interval(secs => retention_s)) FROM utp_tables WHERE table_name = $1",
-                                        kMaintain, {text_parameter(tables.text(i, 0))});
-    if (!dropped && connection.last_state() == "55P03") continue;  // somebody reads them: the next round
-    if (!dropped) return fail(dropped.error());
-    if (dropped->count() == 1) done.parts_dropped += count(*dropped, 0, 0);
+  for (int i = 0; i < tables.count() && !connection.over(); ++i) {
+    if (refreshed.failed.contains(tables.text(i, 0))) continue;  // what goes has to be in its aggregates
+    auto dropped = connection.run("SELECT utp_drop_partitions(table_name, now() - make_interval(secs => retention_s)) FROM utp_tables WHERE table_name = $1",
+                                  kMaintain, {text_parameter(tables.text(i, 0))});
+    if (dropped && dropped->count() == 1) done.parts_dropped += count(*dropped, 0, 0);
+    if (dropped || connection.last_state() == "55P03") continue;  // somebody reads them: the next round
+    if (!failure) failure = std::move(dropped.error());
   }
+  if (failure) return fail(std::move(*failure));
   return done;
 }
 
 Result<StoreStatus> store_status(Connection& connection) {
-  StoreStatus status;
-  UTP_TRY(status.engine, stored_engine(connection));
-  UTP_TRY(status.realm, stored_realm(connection));
-  UTP_TRY(const Rows about, connection.run("SELECT 'PostgreSQL ' || current_setting('server_version') || coalesce((SELECT ', TimescaleDB ' || extversion FROM "
-                                           "pg_catalog.pg_extension WHERE extname = 'timescaledb'), ''), (SELECT max(version) FROM utp_migrations), (SELECT "
-                                           "count(*) FROM utp_touched)",
-                                           kStatus));
-  status.server_version = about.text(0, 0);
-  status.catalogue_version = static_cast<int>(about.integer(0, 1));
-  status.ranges_to_refresh = count(about, 0, 2);
+  UTP_TRY(StoreStatus status, look_at_server(connection));
+  UTP_TRY(const Rows waiting, connection.run("SELECT count(*) FROM utp_touched", kStatus));
+  status.ranges_to_refresh = count(waiting, 0, 0);
   UTP_TRY(const Rows tables, connection.run(kTables, kStatus));
   for (int i = 0; i < tables.count(); ++i) {
     TableStatus& table = status.tables.emplace_back();
@@ -73,8 +74,8 @@ Result<StoreStatus> store_status(Connection& connection) {
     // reltuples is -1 until the first ANALYZE or VACUUM.
     UTP_TRY(const Rows size, connection.run(is_timescale(tables, i)
                                                 ? "SELECT approximate_row_count($1::text::regclass), hypertable_size($1::text::regclass), count(*), count(*) "
-                                                  "FILTER (WHERE is_compressed) FROM timescaledb_information.chunks WHERE format('%I.%I', hypertable_schema, "
-                                                  "hypertable_name)::regclass = $1::text::regclass"
+                                                  "FILTER (WHERE is_compressed) FROM timescaledb_information.chunks WHERE hypertable_schema = current_schema() AND "
+                                                  "hypertable_name = (SELECT relname FROM pg_class WHERE oid = $1::text::regclass)"
                                                 : "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint, "
                                                   "count(*) FILTER (WHERE p.isleaf), 0::bigint FROM pg_partition_tree($1::text::regclass) p JOIN pg_class c ON c.oid = p.relid",
                                             kStatus, {name}));
@@ -91,7 +92,7 @@ Result<StoreStatus> store_status(Connection& connection) {
                                      "FROM utp_aggregates a JOIN timescaledb_information.continuous_aggregates c ON c.view_schema = current_schema() AND c.view_name = "
                                      "a.name JOIN _timescaledb_catalog.hypertable h ON h.schema_name = c.materialization_hypertable_schema AND h.table_name = "
                                      "c.materialization_hypertable_name ORDER BY a.table_name, a.level"
-                                   : "SELECT name, table_name, bucket_s, watermark, pg_total_relation_size(('utp_' || name)::regclass) FROM utp_aggregates ORDER BY "
+                                   : "SELECT name, table_name, bucket_s, watermark, coalesce(pg_total_relation_size(to_regclass('utp_' || name)), 0) FROM utp_aggregates ORDER BY "
                                      "table_name, level",
                          kStatus));
   for (int i = 0; i < aggregates.count(); ++i) {
@@ -99,6 +100,10 @@ Result<StoreStatus> store_status(Connection& connection) {
     aggregate.name = aggregates.text(i, 0);
     aggregate.table = aggregates.text(i, 1);
     aggregate.bucket_ns = aggregates.integer(i, 2) * kNsPerSecond;
+    if (const auto counted = counted_by(aggregate.name)) {
+      aggregate.counter = counted->counter;
+      aggregate.counted.assign(counted->columns.begin(), counted->columns.end());
+    }
     const std::int64_t until = aggregates.integer(i, 3);
     if (until > -kEpochShiftUs && until < INT64_MAX / 1000 - kEpochShiftUs) aggregate.kept_until = {nanoseconds(until + kEpochShiftUs, 0)};
     aggregate.bytes = count(aggregates, i, 4);
@@ -126,6 +131,7 @@ Status set_policy(Connection& connection, const std::string& event_type, const T
   if (chunk && *chunk == 0) return fail(Code::kInvalidArgument, "the span of a part of " + event_type + ": at least 1 h");
   UTP_CHECK(whole_seconds(policy.compress_after_ns, "compression", kChunkMinS, compress));
   UTP_CHECK(whole_seconds(policy.retention_ns, "retention", kRetentionMinS, retention));
+  UTP_CHECK(require_owner(connection, "change how rows are kept", "utp store migrate"));
   UTP_TRY(const Rows table, connection.run("SELECT table_name, layout FROM utp_tables WHERE event_type = $1", kPolicy, {text_parameter(event_type)}));
   if (table.count() == 0) return fail(Code::kNotFound, "store " + connection.place() + ": no table for " + event_type + "; make the tables first: utp store migrate");
   const bool timescale = table.bytes(0, 1) == "hypertable";
@@ -189,10 +195,10 @@ Status verify_partitions(Connection& connection, const std::string& table, std::
     findings.push_back({table, "partition " + odd.text(row, 0) + (foreign ? " is not in the catalogue" : " is in the catalogue, but not attached"),
                         foreign ? "detach it, or add it to utp_partitions" : "attach it again, or delete its entry from utp_partitions"});
   }
-  for (const char* end : {"_p_before", "_p_after"}) {
-    UTP_TRY(const Rows rows, connection.run("SELECT count(*) FROM " + quote_identifier(table + end), kVerify));
+  for (const char* end : {"< TIMESTAMPTZ '2000-01-01 00:00:00+00'", ">= TIMESTAMPTZ '2100-01-01 00:00:00+00'"}) {
+    UTP_TRY(const Rows rows, connection.run("SELECT count(*) FROM " + quote_identifier(table) + " WHERE event_time " + end, kVerify));
     if (rows.integer(0, 0) == 0) continue;
-    findings.push_back({table, std::to_string(rows.integer(0, 0)) + " rows have an event time " + (end[3] == 'b' ? "before the year 2000" : "in or after the year 2100"),
+    findings.push_back({table, std::to_string(rows.integer(0, 0)) + " rows have an event time " + (end[0] == '<' ? "before the year 2000" : "in or after the year 2100"),
                         "look at their source_id: a source or its mapper tells nonsense"});
   }
   return {};
@@ -206,12 +212,14 @@ Status verify_counts(Connection& connection, const std::string& name, const std:
   const std::string kept = " >= coalesce((SELECT date_trunc('day', now() - make_interval(secs => retention_s), 'UTC') + INTERVAL '1 day' FROM utp_tables WHERE table_name "
                            "= $1), '-infinity')";
   UTP_TRY(const Rows odd, connection.run("SELECT symbol, day::text, coalesce(a.n, 0)::text, coalesce(r.n, 0)::text FROM (SELECT symbol, date_trunc('day', bucket, 'UTC') AS day, sum(" +
-                                             std::string(counted->column) + ")::bigint AS n FROM " + name + " WHERE bucket" + kept + " GROUP BY 1, 2) a FULL JOIN (SELECT symbol, date_trunc('day', event_time, 'UTC') AS day, count(*) "
-                                             "AS n FROM " + quote_identifier(table) + " WHERE " + counted->condition + " AND event_time" + kept +
+                                             std::string(counted->counter) + ")::bigint AS n FROM " + name + " WHERE bucket" + kept + " GROUP BY 1, 2) a FULL JOIN (SELECT symbol, date_trunc('day', event_time, 'UTC') AS day, count(*) "
+                                             "AS n FROM " + quote_identifier(table) + " WHERE " + counted->condition() + " AND event_time" + kept +
                                              " GROUP BY 1, 2) r USING (symbol, day) WHERE a.n IS DISTINCT FROM r.n LIMIT 20",
                                          kVerify, {text_parameter(table)}));
   for (int row = 0; row < odd.count(); ++row) {
-    findings.push_back({name, "symbol " + odd.text(row, 0) + ", day " + odd.text(row, 1) + ": counts " + odd.text(row, 2) + " rows, there are " + odd.text(row, 3), "compute it anew: utp store maintain"});
+    findings.push_back({name, "symbol " + odd.text(row, 0) + ", day " + odd.text(row, 1) + ": counts " + odd.text(row, 2) + " rows, there are " + odd.text(row, 3),
+                        "compute that day anew: INSERT INTO utp_touched (table_name, first, last) VALUES ('" + table + "', '" + odd.text(row, 1) + "', '" +
+                            odd.text(row, 1) + "'::timestamptz + INTERVAL '1 day - 1 microsecond'), then utp store maintain"});
   }
   return {};
 }
@@ -219,6 +227,8 @@ Status verify_counts(Connection& connection, const std::string& name, const std:
 }  // namespace
 
 Result<std::vector<Finding>> verify(Connection& connection) {
+  UTP_TRY(const std::string engine, stored_engine(connection));
+  if (engine == kFederationEngine) return fail(federation_error(connection));
   std::vector<Finding> findings;
   UTP_CHECK(execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", kVerify));
   UTP_TRY(const Rows tables, connection.run(kTables, kVerify));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -57,6 +58,8 @@ TEST_P(PostgresCare, SaysWhatThereIs) {
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_EQ(status->engine, has_timescale() ? "timescaledb" : "postgresql");
   EXPECT_NE(status->server_version.find(has_timescale() ? "TimescaleDB 2." : "PostgreSQL 1"), std::string::npos) << status->server_version;
+  EXPECT_NE(status->engine_reason.find(has_timescale() ? "" : has_apache() ? "Apache licence" : "TimescaleDB is"), std::string::npos) << status->engine_reason;
+  EXPECT_EQ(status->engine_reason.empty(), has_timescale());
   EXPECT_EQ(status->realm, "test");
   EXPECT_EQ(status->catalogue_version, 3);
   ASSERT_EQ(status->tables.size(), 1u);
@@ -184,6 +187,71 @@ TEST_P(PostgresCare, ARefreshThatIsCutOffIsDoneTheNextTime) {
   EXPECT_TRUE(verify().empty());
 }
 
+// Trades of a second that is not over when the store is looked after, and none that touch it later.
+TEST_P(PostgresCare, KeepsBucketsThatWereNotOverTheLastTime) {
+  const auto now = [] { return SystemClock().now().ns; };
+  const std::int64_t soon = now() + 2 * kSecond;
+  write({soon});
+  maintain();
+  while (now() < soon + 1500'000'000) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  write({soon + kSecond});  // so that the watermark passes the first one's bucket
+  while (now() < soon + 3 * kSecond) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  maintain();
+  for (const char* level : {"1s", "1m", "1h"}) {
+    EXPECT_EQ(database_.sql(std::string("SELECT sum(trades) FROM trade_bars_") + level), "2") << level;
+  }
+  EXPECT_GT(store_->status()->aggregates[0].kept_until.ns, soon);
+  EXPECT_TRUE(verify().empty());
+}
+
+TEST_P(PostgresCare, OneTableThatCannotBeRefreshedKeepsNoOtherWaiting) {
+  const auto quotes = plan("quotes/v2");
+  ASSERT_TRUE(store_->prepare(quotes));
+  Events events;
+  for (const std::int64_t back : {20 * kDay, kDay}) {
+    Event& event = events.add(quotes, "BTC-USD", now_ - back);
+    Events::set_decimal(event, "bid", "99");
+    Events::set_decimal(event, "ask", "101");
+  }
+  ASSERT_TRUE(store_->write(events.pointers()));
+  write({now_ - 20 * kDay, now_ - kDay});
+  const std::string kept = has_timescale() ? "MATERIALIZED VIEW quote_stats_1h" : "TABLE utp_quote_stats_1h";
+  ASSERT_EQ(database_.sql("ALTER " + kept + " RENAME TO elsewhere"), "");
+  if (!has_timescale()) {
+    ASSERT_TRUE(store_->set_policy("trades/v2", {.retention_ns = 10 * kDay}));
+  }
+  const auto failed = store_->maintain();
+  ASSERT_FALSE(failed);
+  EXPECT_NE(failed.error().message.find("quote_stats_1h"), std::string::npos) << failed.error().message;
+  EXPECT_EQ(database_.sql("SELECT DISTINCT table_name FROM utp_touched"), "quotes");
+  EXPECT_EQ(database_.sql("SELECT count(*) FROM trade_bars_1d"), "2") << "bars of rows that retention took too";
+  EXPECT_EQ(rows(), has_timescale() ? "2" : "1");
+  database_.sql(has_timescale() ? "ALTER MATERIALIZED VIEW elsewhere RENAME TO quote_stats_1h" : "ALTER TABLE elsewhere RENAME TO utp_quote_stats_1h");
+  maintain();
+  EXPECT_EQ(database_.sql("SELECT sum(quotes) FROM quote_stats_1d"), "2");
+  EXPECT_TRUE(verify().empty());
+}
+
+// The last rows before a weekend: their day was not over at the last refresh, nothing comes after them, and their part goes.
+TEST_P(PostgresCare, WhatRetentionTakesIsAggregatedBefore) {
+  if (has_timescale()) GTEST_SKIP() << "TimescaleDB's own jobs drop parts there";
+  write({now_ - 3 * kDay});
+  maintain();
+  const std::string day = "date_trunc('day', now() - interval '3 days', 'UTC')";
+  for (const char* level : {"1s", "1m", "5m", "1h", "1d"}) {
+    EXPECT_EQ(database_.sql("UPDATE utp_aggregates SET watermark = " + day + " WHERE name = 'trade_bars_" + level + "'; DELETE FROM utp_trade_bars_" + level), "");
+  }
+  ASSERT_EQ(database_.sql("SELECT count(*) FROM utp_touched"), "0");
+  ASSERT_TRUE(store_->set_policy("trades/v2", {.retention_ns = kDay}));
+  maintain();
+  EXPECT_EQ(rows(), "0");
+  write({now_ - 7200 * kSecond});  // watermarks move on past the days without rows
+  maintain();
+  for (const char* level : {"1s", "1m", "5m", "1h", "1d"}) {
+    EXPECT_EQ(database_.sql(std::string("SELECT sum(trades) FROM trade_bars_") + level), "2") << level;
+  }
+}
+
 TEST_P(PostgresCare, RefusesPoliciesWithoutMeaning) {
   for (const TablePolicy& policy : {TablePolicy{.chunk_ns = 0}, TablePolicy{.chunk_ns = 60 * kSecond}, TablePolicy{.retention_ns = 3600 * kSecond},
                                     TablePolicy{.compress_after_ns = 1}}) {
@@ -206,6 +274,15 @@ TEST_P(PostgresCare, FindsWhatIsNotAsItShouldBe) {
   auto findings = verify();
   ASSERT_FALSE(findings.empty());
   EXPECT_EQ(findings[0].where, "trade_bars_1s");
+  // What it says helps.
+  for (const Finding& finding : findings) {
+    const std::size_t begin = finding.cure.find("INSERT"), end = finding.cure.find(", then");
+    if (begin == std::string::npos || end == std::string::npos) continue;
+    EXPECT_EQ(database_.sql(finding.cure.substr(begin, end - begin)), "") << finding.cure;
+  }
+  maintain();
+  findings = verify();
+  EXPECT_TRUE(std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.where == "trade_bars_1s"; }));
   database_.sql("ALTER TABLE trades DROP COLUMN venue CASCADE");
   findings = verify();
   ASSERT_FALSE(findings.empty());

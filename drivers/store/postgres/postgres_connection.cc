@@ -74,7 +74,7 @@ std::string text_list(const std::vector<std::string>& texts) {
 Parameter text_list_parameter(const std::vector<std::string>& texts) { return {kTextArray, text_list(texts), 0}; }
 
 // A statement is checked to be UTF-8 before it is read, so a quote is never a part of another character.
-std::string text_literal(std::string_view text) {
+std::string string_literal(std::string_view text) {
   std::string out = "E'";
   for (const char c : text) {
     if (c == '\0') {
@@ -84,10 +84,10 @@ std::string text_literal(std::string_view text) {
     if (c == '\'' || c == '\\') out += c;
     out += c;
   }
-  return out + "'::text";
+  return out + "'";
 }
 
-std::string text_list_literal(const std::vector<std::string>& texts) { return text_literal(text_list(texts)) + "[]"; }
+std::string text_literal(std::string_view text) { return string_literal(text) + "::text"; }
 
 std::string time_literal(std::int64_t us) {
   const std::chrono::sys_time<std::chrono::microseconds> time{std::chrono::microseconds(us)};
@@ -139,16 +139,8 @@ Status Connection::connect(Use use) {
   PostgresPollingStatusType state = PQstatus(handle_.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (state != PGRES_POLLING_OK) {
     if (state == PGRES_POLLING_FAILED) {
-      const std::string said = PQerrorMessage(handle_.get());
-      last_state_ = connect_state(said);
-      const std::string message = first_line(said.substr(0, said.find("\nLOCATION")));
-      if (!last_state_.empty()) return fail(error_of_state(last_state_, place(), kDoing, message, options_));
-      const bool password = PQconnectionNeedsPassword(handle_.get()) != 0;
-      return fail(password ? Code::kPermission : Code::kUnavailable,
-                  "store " + place() + ": connect: " + message +
-                      (password ? ". Give the password in the URL, in UTP_POSTGRES_PASSWORD or in the password file"
-                                : ". Check that the server runs and can be reached, and the URL's host, port and sslmode"),
-                  !password);
+      last_state_ = connect_state(PQerrorMessage(handle_.get()));
+      return fail(connect_error(handle_.get(), last_state_, options_));
     }
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     UTP_CHECK(wait(state == PGRES_POLLING_READING ? POLLIN : POLLOUT, std::max<std::int64_t>(left, 0), kDoing));
@@ -178,7 +170,8 @@ Status Connection::connect(Use use) {
   return {};
 }
 
-void Connection::cancel() const {
+void Connection::cancel() {
+  cancelled_ = true;
   char message[256];
   if (cancel_) (void)PQcancel(cancel_.get(), message, sizeof message);
 }
@@ -261,6 +254,11 @@ Result<Rows> Connection::take_all(std::string_view doing) {
 }
 
 Result<Rows> Connection::run(const std::string& sql, std::string_view doing, std::span<const Parameter> parameters) {
+  UTP_CHECK(send(sql, doing, parameters));
+  return receive(doing);
+}
+
+Status Connection::send(const std::string& sql, std::string_view doing, std::span<const Parameter> parameters) {
   if (broken()) return fail(lost(doing));
   std::vector<Oid> types;
   std::vector<const char*> values;
@@ -275,7 +273,11 @@ Result<Rows> Connection::run(const std::string& sql, std::string_view doing, std
                         formats.data(), 1) == 0) {
     return fail(lost(doing));
   }
-  UTP_CHECK(flush(doing));
+  return flush(doing);
+}
+
+Result<Rows> Connection::receive(std::string_view doing) {
+  if (broken()) return fail(lost(doing));
   return take_all(doing);
 }
 
@@ -313,36 +315,6 @@ Status Connection::begin_copy(const std::string& sql, std::string_view doing) {
   Error error = failure(answer.get(), doing);
   if (handle_) (void)take_all(doing);
   return fail(std::move(error));
-}
-
-Status Connection::begin_copy_out(const std::string& sql, std::string_view doing) {
-  if (broken() || PQsendQuery(handle_.get(), sql.c_str()) == 0) return fail(lost(doing));
-  UTP_CHECK(flush(doing));
-  UTP_TRY(const Rows answer, take_result(doing));
-  if (PQresultStatus(answer.get()) == PGRES_COPY_OUT) return {};
-  Error error = failure(answer.get(), doing);
-  if (handle_) (void)take_all(doing);
-  return fail(std::move(error));
-}
-
-Result<std::optional<std::string_view>> Connection::copy_row(std::string_view doing) {
-  row_.reset();
-  if (broken()) return fail(lost(doing));
-  for (;;) {
-    char* bytes = nullptr;
-    const int size = PQgetCopyData(handle_.get(), &bytes, 1);
-    if (size > 0) {
-      row_.reset(bytes);
-      return std::string_view(bytes, static_cast<std::size_t>(size));
-    }
-    if (size == -2) return fail(lost(doing));
-    if (size == -1) {
-      UTP_TRY(const Rows done, take_all(doing));
-      return std::nullopt;
-    }
-    UTP_CHECK(wait(POLLIN, silence_ms_, doing));
-    if (PQconsumeInput(handle_.get()) == 0) return fail(lost(doing));
-  }
 }
 
 Status Connection::copy(std::span<const char> bytes, std::string_view doing) {

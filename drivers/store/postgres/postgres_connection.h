@@ -1,6 +1,7 @@
 // One connection, with a time limit on every wait, and the translation of failures. Internal to this driver.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,9 +23,6 @@ struct ClearResult {
 };
 struct FreeCancel {
   void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
-};
-struct FreeMemory {
-  void operator()(char* bytes) const { PQfreemem(bytes); }
 };
 struct FinishConnection {
   void operator()(PGconn* connection) const { PQfinish(connection); }
@@ -59,9 +57,9 @@ Parameter text_parameter(std::string_view text);
 Parameter integer_parameter(std::int64_t number);
 Parameter time_parameter(std::int64_t microseconds_since_1970);
 Parameter text_list_parameter(const std::vector<std::string>& texts);
-// For statements that take no parameters (COPY).
+// For statements that take no parameters.
 std::string text_literal(std::string_view text);
-std::string text_list_literal(const std::vector<std::string>& texts);
+std::string string_literal(std::string_view text);  // without a type, as options take it
 std::string time_literal(std::int64_t microseconds_since_1970);
 
 // timestamptz counts from 2000-01-01.
@@ -77,6 +75,14 @@ constexpr std::int64_t nanoseconds(std::int64_t us, std::int64_t below) {
 // kCare: writes, with a reader's time limits.
 enum class Use : std::uint8_t { kWrite, kRead, kCare };
 
+// How the bytes travel.
+struct Transport {
+  std::string text;  // "TLSv1.3 TLS_AES_256_GCM_SHA384, the server's certificate is checked"
+  bool encrypted = false;
+  bool verified = false;  // that it is the right server
+  bool local = false;     // they do not leave the machine
+};
+
 // Not thread-safe. After a failure with broken() nothing more can be done with it.
 class Connection {
  public:
@@ -90,6 +96,9 @@ class Connection {
   Result<Rows> run(const std::string& sql, std::string_view doing, std::initializer_list<Parameter> parameters) {
     return run(sql, doing, std::span<const Parameter>(parameters.begin(), parameters.size()));
   }
+  // The same in two steps: the server works while the caller does something else.
+  Status send(const std::string& sql, std::string_view doing, std::span<const Parameter> parameters = {});
+  Result<Rows> receive(std::string_view doing);
   // Statements without parameters and rows.
   Status execute(const std::string& sql, std::string_view doing);
   Status begin(std::string_view doing);
@@ -101,17 +110,15 @@ class Connection {
   Status copy(std::span<const char> bytes, std::string_view doing);
   Status end_copy(std::string_view doing);
 
-  // Any thread, while the object lives: asks the server to end the statement that is under way.
-  void cancel() const;
-  // COPY ... TO STDOUT: begin_copy_out, then copy_row until it is empty. A message's bytes are valid until the next call. The
-  // server works ahead, as far as the network holds what it sends.
-  Status begin_copy_out(const std::string& sql, std::string_view doing);
-  Result<std::optional<std::string_view>> copy_row(std::string_view doing);
+  // Any thread, while the object lives: asks the server to end the statement that is under way. The connection is over then.
+  void cancel();
 
   bool broken() const { return !handle_ || PQstatus(handle_.get()) != CONNECTION_OK; }
+  bool over() const { return broken() || cancelled_; }  // nothing more is to be begun
   // SQLSTATE of the last failure; "" when the server said none (the connection was lost, or hung).
   const std::string& last_state() const { return last_state_; }
   const std::string& place() const { return options_.place; }
+  Transport transport() const;
 
  private:
   explicit Connection(const PostgresStoreOptions& options) : options_(options) {}
@@ -127,13 +134,15 @@ class Connection {
   std::int64_t silence_ms_ = 0;  // how long the server may say nothing
   std::unique_ptr<PGconn, FinishConnection> handle_;
   std::unique_ptr<PGcancel, FreeCancel> cancel_;
-  std::unique_ptr<char, FreeMemory> row_;  // of copy_row
   std::string last_state_;
+  std::atomic<bool> cancelled_{false};
 };
 
 // What a failure with this SQLSTATE means for a caller. `message`: the server's; `place`: the connection's.
 Error error_of_state(std::string_view state, std::string_view place, std::string_view doing, std::string_view message,
                      const PostgresStoreOptions& options);
+// Why a connection was not made; `state`: the server's SQLSTATE, "" where it said none.
+Error connect_error(PGconn* handle, std::string_view state, const PostgresStoreOptions& options);
 bool is_row_error(std::string_view state);      // one row's fault, not the database's
 inline bool is_duplicate(std::string_view state) { return state == "23505"; }
 inline bool is_check(std::string_view state) { return state == "23514"; }  // of a constraint, or no partition is there for the row

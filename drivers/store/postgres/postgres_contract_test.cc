@@ -1,31 +1,30 @@
-#include "drivers/store/postgres/postgres_test_server.h"
+#include "drivers/store/postgres/postgres_test_database.h"
 #include "store/contract_replace.h"
 
 namespace utp::store_test {
 namespace {
 
-using postgres_test::PostgresServer;
+using postgres_test::Database;
 
 class PostgresHarness final : public StoreHarness {
  public:
-  PostgresHarness() {
-    if (missing().empty()) schema_ = PostgresServer::shared().new_schema();
-  }
+  explicit PostgresHarness(const Database& database) : database_(database) {}
   ~PostgresHarness() override {
-    if (!schema_.empty()) PostgresServer::shared().sql("DROP SCHEMA " + schema_ + " CASCADE");
+    if (!database_.schema.empty()) database_.sql("DROP SCHEMA " + database_.schema + " CASCADE");
   }
-  std::string missing() const override { return PostgresServer::missing() ? PostgresServer::kMissing : ""; }
+  std::string missing() const override { return database_.missing; }
   Result<std::unique_ptr<Store>> open() override {
-    UTP_TRY(const PostgresStoreOptions options, parse_postgres_url(PostgresServer::shared().url(schema_)));
+    UTP_TRY(const PostgresStoreOptions options, parse_postgres_url(database_.in_schema()));
     return open_postgres_store(options);
   }
 
  private:
-  std::string schema_;
+  const Database database_;
 };
 
-const auto kHarness = ::testing::Values(MakeStoreHarness([] { return std::make_unique<PostgresHarness>(); }));
-const auto kName = [](const auto&) { return std::string("Server"); };
+const auto kHarness = ::testing::Values(MakeStoreHarness([] { return std::make_unique<PostgresHarness>(postgres_test::plain_database()); }),
+                                        MakeStoreHarness([] { return std::make_unique<PostgresHarness>(postgres_test::timescale_database()); }));
+const auto kName = [](const auto& i) { return std::string(i.index == 0 ? "Server" : "Timescale"); };
 INSTANTIATE_TEST_SUITE_P(Postgres, StoreContract, kHarness, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, StoreAsOf, kHarness, kName);
 

@@ -36,6 +36,8 @@ Error error_of_state(std::string_view state, std::string_view place, std::string
   if (state.starts_with("28")) {
     return {Code::kPermission, what + said + ". Check user and password (URL, UTP_POSTGRES_PASSWORD, password file) and the server's pg_hba.conf", false};
   }
+  if (state == "2F003") return {Code::kPermission, what + said, false};           // another server wants a password
+  if (state.starts_with("HV")) return {Code::kInvalidArgument, what + said, false};  // of a foreign server: its options do not fit
   if (state == "3D000") return {Code::kNotFound, what + said + ". Make it with createdb, or name another in the URL", false};
   if (state == "42P01" || state == "42703") {
     return {Code::kNotFound, what + said + ". Tables and columns that utp made must stay: restore it, or start anew in an empty schema", false};

@@ -248,7 +248,7 @@ TEST_F(PostgresFaults, NamesTheRowThatAConstraintRefusesInAReplacement) {
 TEST_F(PostgresFaults, EndsTheQueryOfACursorThatIsDropped) {
   write_more_than_the_network_holds();
   const auto running = [&] {
-    return server().sql("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY (%' AND application_name = '" + schema_ + "' AND pid <> pg_backend_pid()", schema_);
+    return server().sql("SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND query LIKE 'FETCH %' AND application_name = '" + schema_ + "' AND pid <> pg_backend_pid()", schema_);
   };
   const auto gone = [&] {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);

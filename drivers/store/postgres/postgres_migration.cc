@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "drivers/store/postgres/postgres_aggregates.h"
+#include "drivers/store/postgres/postgres_roles.h"
 #include "store/catalogue.h"
 
 namespace utp::postgres {
@@ -121,13 +122,6 @@ const std::vector<Step>& steps() {
   return all;
 }
 
-Result<int> catalogue_version(Connection& connection) {
-  UTP_TRY(const bool there, relation_exists(connection, "utp_migrations"));
-  if (!there) return 0;
-  UTP_TRY(const Rows version, connection.run("SELECT coalesce(max(version), 0) FROM utp_migrations", kRead));
-  return static_cast<int>(version.integer(0, 0));
-}
-
 // TimescaleDB where it is, or can be made, and has the licence with which it compresses and aggregates.
 Result<std::string> choose_engine(Connection& connection) {
   UTP_TRY(const Rows about, connection.run("SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'), EXISTS (SELECT FROM "
@@ -150,9 +144,8 @@ Result<std::string> choose_engine(Connection& connection) {
   return std::string(kPlainEngine);
 }
 
-Status bring_up(Connection& connection) {
-  UTP_CHECK(lock(connection));
-  UTP_TRY(const int version, catalogue_version(connection));
+// From `version` on, within the caller's transaction.
+Status make_steps(Connection& connection, int version) {
   if (version == 0) {
     UTP_TRY(const bool foreign, relation_exists(connection, "utp_meta"));
     if (foreign) return fail(Code::kCorrupt, "store " + connection.place() + ": utp_meta was not made by utp: name another schema or database");
@@ -171,6 +164,14 @@ Status bring_up(Connection& connection) {
     UTP_CHECK(execute(connection, "REVOKE ALL ON FUNCTION " + std::string(function) + " FROM PUBLIC"));
     UTP_CHECK(execute(connection, "ALTER FUNCTION " + std::string(function) + " SET search_path = " + schema.text(0, 0) + ", pg_temp"));
   }
+  return {};
+}
+
+Status bring_up(Connection& connection) {
+  UTP_CHECK(lock(connection));
+  UTP_TRY(const int version, catalogue_version(connection));
+  if (version > 0) UTP_CHECK(act_as_owner(connection, "bring its catalogue up", "utp store migrate"));
+  UTP_CHECK(make_steps(connection, version));
   if (version == 0) {
     UTP_TRY(const std::string engine, choose_engine(connection));
     UTP_CHECK(execute(connection, "INSERT INTO utp_meta (name, value) VALUES ('engine', $1)", {text_parameter(engine)}));
@@ -243,6 +244,7 @@ Status make_table(Connection& connection, const Plan& plan) {
 
 Status migrate_locked(Connection& connection, const Plan& plan, const std::vector<StoredColumn>& columns) {
   UTP_CHECK(lock(connection));
+  UTP_CHECK(act_as_owner(connection, "make or extend table " + plan.table() + " for " + plan.schema_ref(), "utp store migrate"));
   UTP_TRY(const KnownTable known, known_table(connection, plan));
   if (known.exists) {
     UTP_CHECK(check_known(connection.place(), known, plan, columns));
@@ -260,21 +262,37 @@ Status migrate_locked(Connection& connection, const Plan& plan, const std::vecto
     UTP_CHECK(execute(connection, "UPDATE utp_tables SET schema_ref = $2 WHERE event_type = $1",
                       {text_parameter(plan.event_type()), text_parameter(plan.schema_ref())}));
   }
-  if (!known.exists) UTP_CHECK(make_aggregates(connection, plan));
+  if (!known.exists) {
+    UTP_CHECK(make_aggregates(connection, plan));
+    UTP_CHECK(grant_as_on_others(connection, plan.table()));
+  }
   return connection.commit(kMigrate);
 }
 
 }  // namespace
 
+Result<int> catalogue_version(Connection& connection) {
+  UTP_TRY(const bool there, relation_exists(connection, "utp_migrations"));
+  if (!there) return 0;
+  UTP_TRY(const Rows version, connection.run("SELECT coalesce(max(version), 0) FROM utp_migrations", kRead));
+  return static_cast<int>(version.integer(0, 0));
+}
+
+int newest_catalogue() { return static_cast<int>(steps().size()); }
+
 Status open_catalogue(Connection& connection, bool read_only) {
   UTP_TRY(const int version, catalogue_version(connection));
-  const int newest = static_cast<int>(steps().size());
+  const int newest = newest_catalogue();
   if (version > newest) {
     return fail(Code::kUnsupported, "store " + connection.place() + ": made by a newer version of utp (catalogue " + std::to_string(version) +
                                         ", this one knows " + std::to_string(newest) + "). Upgrade utp, or name another store");
   }
+  if (version > 0 && !read_only) {
+    UTP_TRY(const std::string engine, stored_engine(connection));
+    if (engine == kFederationEngine) return fail(federation_error(connection));
+  }
   if (version == newest) return {};
-  if (read_only && version == 0) return fail(Code::kNotFound, "store " + connection.place() + ": nothing was stored in it yet");
+  if (read_only && version == 0) return fail(Code::kNotFound, "store " + connection.place() + ": nothing was stored in it yet; its first writer makes the tables, or utp store migrate");
   if (read_only) {
     return fail(Code::kUnsupported, "store " + connection.place() + ": its catalogue has version " + std::to_string(version) + ", this utp reads " +
                                         std::to_string(newest) + ". Bring it up first: utp store migrate");
@@ -282,6 +300,21 @@ Status open_catalogue(Connection& connection, bool read_only) {
   auto status = bring_up(connection);
   if (!status) connection.roll_back();
   return status;
+}
+
+Status make_federation_catalogue(Connection& connection) {
+  UTP_CHECK(make_steps(connection, 0));
+  for (const char* unused : {"FUNCTION utp_make_partition(text, timestamptz)", "FUNCTION utp_drop_partitions(text, timestamptz)", "TABLE utp_symbols"}) {
+    UTP_CHECK(execute(connection, "DROP " + std::string(unused)));
+  }
+  return execute(connection, "INSERT INTO utp_meta (name, value) VALUES ('engine', $1)", {text_parameter(kFederationEngine)});
+}
+
+Error federation_error(Connection& connection) {
+  return {Code::kUnsupported,
+          "store " + connection.place() + ": this schema holds views over the stores of several regions (utp store federate), which can be read only: name the store of a "
+                                          "region, or a schema of its own",
+          false};
 }
 
 Result<std::string> stored_engine(Connection& connection) {

@@ -10,10 +10,17 @@ namespace utp::postgres {
 
 // What divides tables by time in this store, decided when its catalogue was made.
 inline constexpr std::string_view kPlainEngine = "postgresql", kTimescaleEngine = "timescaledb";
+// A schema of views over the stores of regions (postgres_federation.h): to be read only.
+inline constexpr std::string_view kFederationEngine = "federation";
 Result<std::string> stored_engine(Connection& connection);
+Error federation_error(Connection& connection);  // to who would write, or look after it
+int newest_catalogue();                          // the version that this program makes
+// The catalogue that a reader needs but for utp_symbols and what it names, in the current schema and the caller's transaction.
+Status make_federation_catalogue(Connection& connection);
 
 // Makes the catalogue where there is none; `read_only`: then it is kNotFound.
 Status open_catalogue(Connection& connection, bool read_only);
+Result<int> catalogue_version(Connection& connection);  // 0 = there is none
 // Empty when nothing was written yet.
 Result<std::string> stored_realm(Connection& connection);
 // Makes the plan's table, or adds the columns that it lacks. Never drops or retypes one: a column of another type, a table

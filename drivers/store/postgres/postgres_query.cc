@@ -13,71 +13,75 @@ namespace {
 
 constexpr std::string_view kDoing = "query";
 
-// The rows of a COPY in the binary form, as they come, within a transaction of its own: a reader sees one moment of the table.
+constexpr std::string_view kCursor = "utp_rows";
+constexpr std::int64_t kFirstRows = 200, kRowsMax = 10'000;
+constexpr std::int64_t kLongRowsMax = 200;     // of rows with arrays, of which any may be a thousand times as long as the one before
+constexpr std::int64_t kFetchBytes = 1 << 20;  // of rows in memory; as much again is on its way
+
+// The rows of a server's cursor, some at a time, within a transaction of its own: a reader sees one moment of the table. The next
+// ones are asked for before those in hand are given out.
 class PostgresCursor final : public Cursor {
  public:
-  PostgresCursor(std::unique_ptr<Connection> connection, std::vector<QueryColumn> columns, std::vector<StoredKind> kinds)
-      : connection_(std::move(connection)), columns_(std::move(columns)), kinds_(std::move(kinds)) {}
+  PostgresCursor(std::unique_ptr<Connection> connection, std::shared_ptr<SpareReader> spare, std::vector<QueryColumn> columns,
+                 std::vector<StoredKind> kinds)
+      : connection_(std::move(connection)), spare_(std::move(spare)), columns_(std::move(columns)), kinds_(std::move(kinds)) {}
 
   std::span<const QueryColumn> columns() const override { return columns_; }
 
+  Status ask() {
+    return connection_->send("FETCH FORWARD " + std::to_string(asked_) + " FROM " + std::string(kCursor), kDoing);
+  }
+
   Result<bool> next(std::vector<Value>& values) override {
     values.resize(columns_.size());
-    if (!connection_) return false;
-    UTP_TRY(const auto message, connection_->copy_row(kDoing));
-    if (!message) return end();
-    rest_ = *message;
-    if (!started_) {
-      rest_.remove_prefix(std::min<std::size_t>(kHeadBytes, rest_.size()));
-      started_ = true;
+    if (row_ == count_) {
+      if (!connection_) return false;
+      UTP_CHECK(fetch());
+      if (count_ == 0) return false;
     }
-    const std::int64_t fields = take_integer(2);
-    if (fields < 0) return drain();
-    for (std::size_t i = 0; i < kinds_.size(); ++i) values[i] = value(kinds_[i]);
-    if (damaged_) return fail(Code::kCorrupt, "store " + connection_->place() + ": query: the server sent half a row");
+    int field = 0;
+    for (std::size_t i = 0; i < kinds_.size(); ++i) values[i] = value(kinds_[i], field);
+    ++row_;
     return true;
   }
 
  private:
-  static constexpr std::size_t kHeadBytes = 19;  // signature, flags, length of an extension that nobody has
-
-  // The end of the data came; the server's word that all went well is still to come.
-  Result<bool> drain() {
-    for (;;) {
-      UTP_TRY(const auto message, connection_->copy_row(kDoing));
-      if (!message) return end();
+  Status fetch() {
+    auto fetched = connection_->receive(kDoing);
+    row_ = count_ = 0;
+    if (!fetched) {
+      connection_.reset();
+      return fail(std::move(fetched.error()));
     }
-  }
-  bool end() {
-    connection_.reset();  // a cursor kept at its end must not hold back the server's cleaning
-    return false;
-  }
-
-  std::string_view take(std::size_t size) {
-    if (rest_.size() < size) {
-      damaged_ = true;
+    rows_ = std::move(*fetched);
+    count_ = rows_.count();
+    if (count_ < asked_) {
+      // A cursor kept at its end must not hold back the server's cleaning.
+      if (connection_->commit(kDoing)) spare_->give(std::move(connection_));
+      connection_.reset();
       return {};
     }
-    const std::string_view out = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return out;
-  }
-  std::int64_t take_integer(std::size_t size) { return read_integer(take(size)); }
-  // Empty for null.
-  std::optional<std::string_view> take_field() {
-    std::uint32_t size = 0;
-    const std::string_view bytes = take(sizeof size);
-    if (damaged_) return std::nullopt;
-    std::memcpy(&size, bytes.data(), sizeof size);
-    size = __builtin_bswap32(size);
-    if (size == ~std::uint32_t{0}) return std::nullopt;
-    return take(size);
+    std::int64_t bytes = 1;
+    const std::int64_t looked_at = std::min<std::int64_t>(count_, kFirstRows);
+    for (int row = 0; row < looked_at; ++row) {
+      for (int field = 0; field < PQnfields(rows_.get()); ++field) bytes += static_cast<std::int64_t>(rows_.bytes(row, field).size());
+    }
+    const bool may_be_long = std::find(kinds_.begin(), kinds_.end(), StoredKind::kArray) != kinds_.end();
+    asked_ = std::clamp<std::int64_t>(kFetchBytes * looked_at / bytes, 1, may_be_long ? kLongRowsMax : kRowsMax);
+    return ask();
   }
 
-  Value value(StoredKind kind) {
-    const auto field = take_field();
+  // Empty for null.
+  std::optional<std::string_view> take_field(int& field) {
+    const int at = field++;
+    if (rows_.null(row_, at)) return std::nullopt;
+    return rows_.bytes(row_, at);
+  }
+
+  Value value(StoredKind kind, int& at) {
+    const auto field = take_field(at);
     if (kind == StoredKind::kTime) {
-      const auto below = take_field();
+      const auto below = take_field(at);
       if (!field || !below) return Value::null();
       return Value::of(Timestamp{nanoseconds(read_integer(*field) + kEpochShiftUs, read_integer(*below))});
     }
@@ -105,11 +109,13 @@ class PostgresCursor final : public Cursor {
     return Value::null();
   }
 
-  std::unique_ptr<Connection> connection_;  // null at the end
+  std::unique_ptr<Connection> connection_;  // null when nothing more is to come
+  std::shared_ptr<SpareReader> spare_;
   std::vector<QueryColumn> columns_;
   std::vector<StoredKind> kinds_;
-  std::string_view rest_;  // of the row in hand
-  bool started_ = false, damaged_ = false;
+  Rows rows_;
+  int row_ = 0, count_ = 0;
+  std::int64_t asked_ = kFirstRows;
   char key_[32];
   char checksum_[16];
 };
@@ -150,17 +156,29 @@ Result<Table> find_table(Connection& connection, const std::string& event_type) 
   return table;
 }
 
-// The first condition is for the index, the second for the nanoseconds.
+// The first condition is for the index, the second for the nanoseconds. A whole microsecond that bounds nothing below it needs no second.
 std::string time_condition(Timestamp time, const char* outer, const char* inner) {
   const std::string us = time_literal(whole_microseconds(time.ns));
+  if (below_microsecond(time.ns) == 0 && inner != std::string_view("<=")) return " AND event_time " + std::string(inner) + " " + us;
   return " AND event_time " + std::string(outer) + " " + us + " AND (event_time, event_time_ns) " + inner + " (" + us + ", " +
          std::to_string(below_microsecond(time.ns)) + ")";
 }
 
-std::string list_condition(const char* column, const std::vector<std::string>& texts) {
-  if (texts.empty()) return {};
-  return " AND " + std::string(column) + (texts.size() == 1 ? " = " + text_literal(texts[0]) : " = ANY(" + text_list_literal(texts) + ")");
-}
+// A statement and what it is given.
+struct Select {
+  std::string sql;
+  std::vector<Parameter> parameters;
+
+  std::string add(Parameter parameter) {
+    parameters.push_back(std::move(parameter));
+    return "$" + std::to_string(parameters.size());
+  }
+  std::string list_condition(const char* column, const std::vector<std::string>& texts) {
+    if (texts.empty()) return {};
+    const std::string is = " AND " + std::string(column) + " = ";
+    return texts.size() == 1 ? is + add(text_parameter(texts[0])) : is + "ANY (" + add(text_list_parameter(texts)) + ")";
+  }
+};
 
 std::string select_columns(const Table& table, const char* prefix = "") {
   std::string sql;
@@ -178,9 +196,15 @@ std::string select_columns(const Table& table, const char* prefix = "") {
 
 std::string limit_of(const Query& query) { return query.limit > 0 ? " LIMIT " + std::to_string(std::min<std::uint64_t>(query.limit, INT64_MAX)) : ""; }
 
+// Texts by their bytes, as every store orders them, whatever the database's collation is. As an operator, not as a collation, since a
+// foreign table hands only that to its server, and would sort everything here otherwise.
+const char* bytes_order(const Query& query) { return query.newest_first ? " USING ~>~" : " USING ~<~"; }
+
 // A bucket counts where it begins within the time that is asked for.
-std::string select_buckets(const Table& table, const Query& query) {
-  std::string sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
+Select select_buckets(const Table& table, const Query& query) {
+  Select out;
+  std::string& sql = out.sql;
+  sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
   const auto bound = [&](const std::optional<Timestamp>& time, const char* condition) {
     if (!time) return;
     const bool whole = below_microsecond(time->ns) == 0;  // the next whole microsecond is the first that counts
@@ -188,42 +212,47 @@ std::string select_buckets(const Table& table, const Query& query) {
   };
   bound(query.from, ">=");
   bound(query.to, "<");
-  sql += list_condition("symbol", query.symbols) + list_condition("source_id", query.sources);
-  const std::string direction = query.newest_first ? " DESC" : "";
-  return sql + " ORDER BY bucket" + direction + ", symbol COLLATE \"C\"" + direction + ", source_id COLLATE \"C\"" + direction + limit_of(query);
+  sql += out.list_condition("symbol", query.symbols) + out.list_condition("source_id", query.sources);
+  const std::string direction = query.newest_first ? " DESC" : "", by_bytes = bytes_order(query);
+  sql += " ORDER BY bucket" + direction + ", symbol" + by_bytes + ", source_id" + by_bytes + limit_of(query);
+  return out;
 }
 
-std::string select_rows(const Table& table, const Query& query) {
+Select select_rows(const Table& table, const Query& query) {
   if (table.is_aggregate) return select_buckets(table, query);
-  std::string sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
+  Select out;
+  std::string& sql = out.sql;
+  sql = "SELECT " + select_columns(table) + " FROM " + quote_identifier(table.name) + " WHERE true";
   if (query.from) sql += time_condition(*query.from, ">=", ">=");
   if (query.to) sql += time_condition(*query.to, "<=", "<");
-  sql += list_condition("symbol", query.symbols) + list_condition("source_id", query.sources);
-  const char* direction = query.newest_first ? " DESC" : "";
-  sql += " ORDER BY";
-  // Symbols by their bytes, as every store does, whatever the database's collation is.
-  for (const char* name : {" event_time", ", event_time_ns", ", symbol COLLATE \"C\"", ", sequence", ", key"}) sql += std::string(name) + direction;
+  sql += out.list_condition("symbol", query.symbols) + out.list_condition("source_id", query.sources);
+  const std::string direction = query.newest_first ? " DESC" : "";
+  sql += " ORDER BY event_time" + direction + ", event_time_ns" + direction + ", symbol" + bytes_order(query) + ", sequence" + direction + ", key" + direction;
   if (table.exploded) sql += ", row_no";  // the rows of one event stay in their order
-  return sql + limit_of(query);
+  sql += limit_of(query);
+  return out;
 }
 
 // A look at the end of each symbol's part of the index (symbol, event_time), instead of a read of all that lies between.
-std::string select_last(const Table& table, const Query& query) {
+Select select_last(const Table& table, const Query& query) {
+  Select out;
   const std::string name = quote_identifier(table.name);
-  std::string symbols = "SELECT symbol FROM utp_symbols WHERE table_name = " + text_literal(table.name);
-  if (!query.symbols.empty()) symbols = "SELECT DISTINCT unnest(" + text_list_literal(query.symbols) + ")";
+  const std::string symbols = query.symbols.empty() ? "SELECT symbol FROM utp_symbols WHERE table_name = " + out.add(text_parameter(table.name))
+                                                    : "SELECT DISTINCT unnest(" + out.add(text_list_parameter(query.symbols)) + ")";
   // The index ends at the newest microsecond; the order among its events is made of those alone, since a sort that goes on
   // where the index ends is not made of compressed chunks: they would be read to their begin.
   std::string last = " FROM (SELECT * FROM " + name + " WHERE symbol = utp_asked.symbol" + time_condition(*query.as_of, "<=", "<=");
   if (query.from) last += time_condition(*query.from, ">=", ">=");
-  last += list_condition("source_id", query.sources) + " ORDER BY event_time DESC FETCH FIRST 1 ROW WITH TIES) AS utp_newest ORDER BY event_time_ns DESC, sequence DESC, key DESC LIMIT 1";
-  std::string sql = "SELECT " + select_columns(table, "utp_row.") + " FROM (" + symbols + ") AS utp_asked (symbol) CROSS JOIN LATERAL (";
+  last += out.list_condition("source_id", query.sources) + " ORDER BY event_time DESC FETCH FIRST 1 ROW WITH TIES) AS utp_newest ORDER BY event_time_ns DESC, sequence DESC, key DESC LIMIT 1";
+  std::string& sql = out.sql;
+  sql = "SELECT " + select_columns(table, "utp_row.") + " FROM (" + symbols + ") AS utp_asked (symbol) CROSS JOIN LATERAL (";
   if (table.exploded) {
     sql += "SELECT event_time, key" + last + ") AS utp_last JOIN " + name + " AS utp_row ON utp_row.event_time = utp_last.event_time AND utp_row.key = utp_last.key";
   } else {
     sql += "SELECT *" + last + ") AS utp_row";
   }
-  return sql + " ORDER BY utp_row.symbol COLLATE \"C\"" + (table.exploded ? ", utp_row.row_no" : "") + limit_of(query);
+  sql += " ORDER BY utp_row.symbol COLLATE \"C\"" + std::string(table.exploded ? ", utp_row.row_no" : "") + limit_of(query);
+  return out;
 }
 
 // How the server is to go about it. The reader takes the time that it needs (Connection limits the silence instead).
@@ -239,15 +268,28 @@ std::string settings_of(const Query& query) {
 
 }  // namespace
 
-Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query) {
+std::unique_ptr<Connection> SpareReader::take() {
+  const std::lock_guard lock(mutex_);
+  return std::move(connection_);
+}
+
+void SpareReader::give(std::unique_ptr<Connection> connection) {
+  const std::lock_guard lock(mutex_);
+  connection_ = std::move(connection);
+}
+
+Result<std::unique_ptr<Cursor>> run_query(std::unique_ptr<Connection> connection, const Query& query, const std::shared_ptr<SpareReader>& spare) {
   UTP_CHECK(check_query(connection->place(), query));
   UTP_CHECK(connection->execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; " + settings_of(query), kDoing));
   UTP_TRY(Table table, find_table(*connection, query.event_type));
   if (table.is_aggregate && query.as_of) {
     return fail(Code::kInvalidArgument, "store " + connection->place() + ": " + table.name + " is an aggregate: ask for a range of its buckets, newest first with a limit");
   }
-  UTP_CHECK(connection->begin_copy_out("COPY (" + (query.as_of ? select_last(table, query) : select_rows(table, query)) + ") TO STDOUT (FORMAT binary)", kDoing));
-  return std::unique_ptr<Cursor>(new PostgresCursor(std::move(connection), std::move(table.columns), std::move(table.kinds)));
+  const Select select = query.as_of ? select_last(table, query) : select_rows(table, query);
+  UTP_TRY(const Rows declared, connection->run("DECLARE " + std::string(kCursor) + " NO SCROLL CURSOR FOR " + select.sql, kDoing, select.parameters));
+  auto cursor = std::make_unique<PostgresCursor>(std::move(connection), spare, std::move(table.columns), std::move(table.kinds));
+  UTP_CHECK(cursor->ask());
+  return cursor;
 }
 
 Result<std::vector<TableStats>> table_stats(Connection& connection) {

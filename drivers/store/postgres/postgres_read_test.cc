@@ -94,5 +94,42 @@ TEST_F(PostgresRead, ListsEachSymbolOnceInTheTransactionOfItsFirstRow) {
   EXPECT_EQ(server().statements(schema_, "INSERT INTO utp_symbols (table_name"), 3);  // each writer has to ask once
 }
 
+TEST_F(PostgresRead, TheNextQueryGoesOnAConnectionThatIsThere) {
+  auto store = open_prepared();
+  write(*store, plan_, 1);
+  const auto rows = [&] {
+    auto cursor = store->query({.event_type = "ticks/v1"});
+    EXPECT_TRUE(cursor) << cursor.error().message;
+    std::vector<Value> values;
+    int count = 0;
+    for (auto more = (*cursor)->next(values); more && *more; more = (*cursor)->next(values)) ++count;
+    return count;
+  };
+  const auto connections = [&] { return server().statements(schema_, "client_connection_check_interval"); };
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(rows(), 1);
+  EXPECT_EQ(connections(), 1);
+  // Idle, and in no transaction that would hold back the server's cleaning.
+  const std::string idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = '" + schema_ + "' AND state LIKE 'idle in transaction%'";
+  EXPECT_EQ(server().sql(idle), "0");
+  // Two at a time have two; one that is left in the middle, with more to come, is closed.
+  Events events;
+  for (int i = 2; i <= 2000; ++i) events.add(plan_, "X", i);
+  ASSERT_TRUE(store->write(events.pointers()));
+  {
+    auto open = store->query({.event_type = "ticks/v1"});
+    ASSERT_TRUE(open);
+    std::vector<Value> values;
+    EXPECT_TRUE(*(*open)->next(values));
+    EXPECT_EQ(rows(), 2000);
+    EXPECT_EQ(connections(), 2);
+  }
+  EXPECT_EQ(rows(), 2000);
+  EXPECT_EQ(connections(), 2);
+  // One that died while nobody looked is replaced.
+  server().sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '" + schema_ + "' AND pid <> pg_backend_pid()");
+  EXPECT_EQ(rows(), 2000);
+  EXPECT_EQ(connections(), 3);
+}
+
 }  // namespace
 }  // namespace utp

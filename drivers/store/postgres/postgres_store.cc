@@ -19,6 +19,8 @@
 #include "drivers/store/postgres/postgres_partitions.h"
 #include "drivers/store/postgres/postgres_query.h"
 #include "drivers/store/postgres/postgres_replace.h"
+#include "drivers/store/postgres/postgres_roles.h"
+#include "drivers/store/postgres/postgres_server.h"
 #include "drivers/store/postgres/postgres_symbols.h"
 #include "drivers/store/postgres/postgres_table.h"
 #include "store/catalogue.h"
@@ -53,8 +55,12 @@ class PostgresStore final : public Store {
   Status prepare(const std::shared_ptr<const Plan>& plan) override;
   Result<WriteResult> write(std::span<const Event* const> events) override;
   Result<std::unique_ptr<Cursor>> query(const Query& query) override {
+    if (auto connection = spare_->take()) {
+      auto cursor = run_query(std::move(connection), query, spare_);
+      if (cursor || !cursor.error().retryable) return cursor;  // else the server may have gone meanwhile
+    }
     UTP_TRY(auto connection, Connection::open(options_, Use::kRead));
-    return run_query(std::move(connection), query);
+    return run_query(std::move(connection), query, spare_);
   }
   Result<std::vector<TableStats>> stats() override {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
@@ -82,6 +88,10 @@ class PostgresStore final : public Store {
   Status set_policy(const std::string& event_type, const TablePolicy& policy) override {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kCare));
     return postgres::set_policy(*connection, event_type, policy);
+  }
+  Result<std::string> set_up_roles(const StoreRoles& roles, bool apply) override {
+    UTP_TRY(const auto connection, Connection::open(options_, apply ? Use::kCare : Use::kRead));
+    return postgres::set_up_roles(*connection, roles, apply);
   }
   Result<std::vector<Finding>> verify() override {
     UTP_TRY(const auto connection, Connection::open(options_, Use::kRead));
@@ -148,18 +158,27 @@ class PostgresStore final : public Store {
   std::vector<Item> order_;             // of the batch in hand
   SymbolList symbols_;
   CopyBuffer buffer_;
+  const std::shared_ptr<SpareReader> spare_ = std::make_shared<SpareReader>();
   std::mutex care_mutex_;           // guards the next two
   std::weak_ptr<Connection> care_;  // of maintain()
   bool interrupted_ = false;
 };
 
 Status PostgresStore::connect() {
-  if (connection_ && !connection_->broken()) return {};
+  // A server that writes no more without having restarted: another host of the URL may be the primary now.
+  const bool read_only = connection_ && connection_->last_state() == "25006";
+  if (connection_ && !connection_->broken() && !read_only) return {};
   connection_.reset();
   for (auto& [name, table] : tables_) table.stage.clear();
   stages_ = 0;
   staged_batches_ = kCleanBatches;
-  UTP_TRY(auto connection, Connection::open(options_, options_.read_only ? Use::kRead : Use::kWrite));
+  auto made = Connection::open(options_, options_.read_only ? Use::kRead : Use::kWrite);
+  if (!made) {
+    // What let us in before and does not now (a password, a certificate, pg_hba.conf) is being changed at the server: it is waited for.
+    made.error().retryable |= opened_;
+    return fail(std::move(made.error()));
+  }
+  std::unique_ptr<Connection> connection = *std::move(made);
   if (!opened_) {
     UTP_CHECK(open_catalogue(*connection, options_.read_only));
     if (!options_.realm.empty()) {
@@ -260,8 +279,8 @@ Result<std::size_t> PostgresStore::copy(const std::string& sql, std::span<const 
 Status PostgresStore::make_stage(Table& table) {
   if (!table.stage.empty()) return {};
   const std::string name = "pg_temp.utp_stage_" + std::to_string(stages_);
-  UTP_TRY(const Rows made, connection_->run("CREATE TEMPORARY TABLE utp_stage_" + std::to_string(stages_) + " ON COMMIT DELETE ROWS AS SELECT " +
-                                                table.writer->column_list() + " FROM " + quote_identifier(table.writer->plan().table()) + " WITH NO DATA",
+  UTP_TRY(const Rows made, connection_->run("CREATE TEMPORARY TABLE utp_stage_" + std::to_string(stages_) + " (" + table.writer->column_definitions() +
+                                                ") ON COMMIT DELETE ROWS",
                                             "make the staging table of " + table.writer->plan().table()));
   ++stages_;
   table.stage = name;
@@ -275,10 +294,9 @@ Status PostgresStore::stage(std::span<const Event* const> events, Items items, W
   const std::string& columns = table.writer->column_list();
   WriteResult here;
   UTP_TRY(const std::size_t rows, copy(table.stage_copy_sql, events, items, here));
-  const bool exploded = table.writer->plan().explode().has_value();
   UTP_TRY(const Rows inserted, connection_->run("INSERT INTO " + quote_identifier(table.writer->plan().table()) + " (" + columns + ") SELECT " + columns +
-                                                    " FROM " + table.stage + " ORDER BY event_time, key" + (exploded ? ", row_no" : "") +
-                                                    " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) + " DO NOTHING RETURNING key",
+                                                    " FROM " + table.stage + " ORDER BY event_time, key" +
+                                                    (table.writer->plan().explode() ? ", row_no" : "") + " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) + " DO NOTHING RETURNING key",
                                                 doing(table)));
   if (static_cast<std::size_t>(inserted.count()) == rows) {
     result.inserted += items.size() - here.errors.size();
@@ -520,6 +538,11 @@ Result<std::unique_ptr<Store>> open_postgres_store(const PostgresStoreOptions& o
   if (!connected && !(options.may_be_away && connected.error().retryable)) return fail(std::move(connected.error()));
   if (!connected) log::warn("the store is not there; it is tried again until it is", {{"error", connected.error().message}});
   return store;
+}
+
+Result<StoreStatus> look_at_postgres(const PostgresStoreOptions& options) {
+  UTP_TRY(const auto connection, postgres::Connection::open(options, postgres::Use::kRead));
+  return postgres::look_at_server(*connection);
 }
 
 }  // namespace utp

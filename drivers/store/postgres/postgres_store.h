@@ -17,6 +17,7 @@ struct PostgresStoreOptions {
   std::string url;       // as the client library takes it; never in an error or a log
   std::string place;     // what errors show: host:port/database
   std::string password;  // where the URL has none; "" = the client library's own (PGPASSWORD, the password file)
+  bool url_has_password = false;
   std::string realm;     // whose events are to be written; a store that holds another is refused at once. "" = any
   bool read_only = false;
   bool may_be_away = false;  // a server that is away does not stop the opening: every call tries again
@@ -42,7 +43,11 @@ struct PostgresStoreOptions {
 // Makes the catalogue when it is not there. kUnavailable (retryable) when the server cannot be reached, kPermission when it
 // refuses the user or a right is missing, kNotFound without that database or schema or, read only, where nothing was stored
 // yet, kUnsupported for an older server or the catalogue of a newer version, kInvalidArgument for another realm's store.
-// After a lost connection the next call connects again. A cursor has a connection of its own and may outlive the store.
+// After a lost connection the next call connects again; a refusal is retryable then, as we were let in before. A cursor has a connection of its own and may outlive the store.
 [[nodiscard]] Result<std::unique_ptr<Store>> open_postgres_store(const PostgresStoreOptions& options);
+
+// What the server says of itself and of this user's rights, without opening the store and also where nothing was stored yet:
+// a status without tables, aggregates and jobs; its engine is the one that would be taken.
+[[nodiscard]] Result<StoreStatus> look_at_postgres(const PostgresStoreOptions& options);
 
 }  // namespace utp

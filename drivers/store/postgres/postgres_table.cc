@@ -82,7 +82,11 @@ Result<std::unique_ptr<TableWriter>> TableWriter::create(std::shared_ptr<const P
   std::unique_ptr<TableWriter> table(new TableWriter(std::move(plan)));
   UTP_TRY(table->columns_, stored_columns(*table->plan_));
   UTP_TRY(const std::vector<SqlColumn> columns, sql_columns(*table->plan_, SqlDialect::kPostgres));
-  for (const SqlColumn& column : columns) table->column_list_ += (table->column_list_.empty() ? "" : ", ") + quote_identifier(column.name);
+  for (const SqlColumn& column : columns) {
+    const std::string name = (table->column_list_.empty() ? "" : ", ") + quote_identifier(column.name);
+    table->column_list_ += name;
+    table->column_definitions_ += name + " " + std::string(column.type);
+  }
   table->field_count_ = static_cast<std::int16_t>(columns.size());
   table->first_payload_ = kHeaderColumnCount + (table->plan_->explode() ? 1 : 0);
   return table;

@@ -47,6 +47,8 @@ class TableWriter {
   const std::shared_ptr<const Plan>& shared_plan() const { return plan_; }
   // "\"event_time\", \"event_time_ns\", ...": what append() writes.
   const std::string& column_list() const { return column_list_; }
+  // "\"event_time\" timestamptz, ...": for a staging table. Not LIKE the table: a writer may not read it.
+  const std::string& column_definitions() const { return column_definitions_; }
   std::string copy_sql(std::string_view table) const { return "COPY " + std::string(table) + " (" + column_list_ + ") FROM STDIN BINARY"; }
 
   // The rows of an event: one, or one per element of the exploded array. Their number; or kInvalidArgument naming the column
@@ -64,7 +66,7 @@ class TableWriter {
   std::vector<StoredColumn> columns_;  // header, row_no, payload
   std::size_t first_payload_ = 0;
   std::int16_t field_count_ = 0;       // columns of the table: a time has two
-  std::string column_list_;
+  std::string column_list_, column_definitions_;
   std::string scratch_;
 };
 

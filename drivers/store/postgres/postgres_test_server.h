@@ -39,6 +39,10 @@ class PostgresServer final : public bus_test::ServerProcess {
     make_cluster();
     start();
   }
+  // A standby that follows `primary`. Where it cannot be made it is not running.
+  explicit PostgresServer(const PostgresServer& primary) : ServerProcess("postgres") {
+    if (make_standby(primary)) start();
+  }
   ~PostgresServer() override { stop(SIGQUIT); }  // its backends end with it
   // One for all tests of a process: it takes seconds to make. Gone at the end of the process.
   static PostgresServer& shared() {
@@ -105,18 +109,24 @@ class PostgresServer final : public bus_test::ServerProcess {
     out.insert(out.end(), words.begin(), words.end());
     return out;
   }
-  void make_cluster() {
+  // Runs it as that user, who owns the folder then.
+  bool run(const std::vector<std::string>& words) {
     if (::geteuid() == 0) {
-      if (const passwd* user = ::getpwnam("postgres")) {
-        if (::chown(folder().c_str(), user->pw_uid, user->pw_gid) != 0) return;
-      }
+      const passwd* user = ::getpwnam("postgres");
+      if (user != nullptr && ::chown(folder().c_str(), user->pw_uid, user->pw_gid) != 0) return false;
     }
     std::string line = "cd / &&";
-    for (const std::string& word : as_user({program("initdb"), "-D", folder() + "/data", "-U", "utp", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"})) {
-      line += " '" + word + "'";
-    }
-    if (std::system((line + " >'" + folder() + "/initdb' 2>&1").c_str()) != 0) return;
-    std::ofstream(folder() + "/data/pg_hba.conf") << "host all guarded 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
+    for (const std::string& word : as_user(words)) line += " '" + word + "'";
+    return std::system((line + " >'" + folder() + "/made' 2>&1").c_str()) == 0;
+  }
+  void make_cluster() {
+    if (!run({program("initdb"), "-D", folder() + "/data", "-U", "utp", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"})) return;
+    std::ofstream(folder() + "/data/pg_hba.conf")
+        << "host all guarded 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n";
+  }
+  bool make_standby(const PostgresServer& primary) {
+    return run({program("pg_basebackup"), "-D", folder() + "/data", "-h", "127.0.0.1", "-p", std::to_string(primary.port()), "-U", "utp", "-R",
+                "--checkpoint=fast", "--no-sync"});
   }
   std::vector<std::string> command() override {
     std::vector<std::string> words{program("postgres"), "-D", folder() + "/data", "-p", std::to_string(port())};

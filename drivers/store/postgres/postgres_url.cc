@@ -37,7 +37,6 @@ Result<PostgresStoreOptions> parse_postgres_url(std::string_view url) {
   // The library's own message may repeat any part of the URL.
   if (!parsed) return fail(bad_url("cannot be read: a character that has to be percent-encoded, or an option that there is not"));
   std::string host, port, database;
-  bool has_password = false;
   for (const PQconninfoOption* option = parsed.get(); option->keyword != nullptr; ++option) {
     if (option->val == nullptr) continue;
     const std::string_view name = option->keyword, value = option->val;
@@ -45,7 +44,7 @@ Result<PostgresStoreOptions> parse_postgres_url(std::string_view url) {
     if (name == "hostaddr" && host.empty()) host = value;
     if (name == "port") port = value;
     if (name == "dbname") database = value;
-    if (name == "password") has_password = true;
+    if (name == "password" && !value.empty()) options.url_has_password = true;
     if (name != "connect_timeout") continue;
     int seconds = 0;
     const auto read = std::from_chars(value.data(), value.data() + value.size(), seconds);
@@ -57,7 +56,7 @@ Result<PostgresStoreOptions> parse_postgres_url(std::string_view url) {
   if (port.find_first_not_of("0123456789,") != std::string::npos) return fail(bad_url("has a port that is no number"));
   if (database.empty()) return fail(bad_url("names no database"));
   options.place = (host.empty() ? "local socket" : host) + ":" + (port.empty() ? "5432" : port) + "/" + database;
-  if (const char* password = std::getenv("UTP_POSTGRES_PASSWORD"); password != nullptr && !has_password) options.password = password;
+  if (const char* password = std::getenv("UTP_POSTGRES_PASSWORD"); password != nullptr && !options.url_has_password) options.password = password;
   return options;
 }
 
