@@ -187,7 +187,7 @@ Result<std::int64_t> first_time(Connection& connection, const Family& family, st
   UTP_TRY(const Rows first, connection.run("SELECT coalesce(min(" + time + "), $2) FROM " + quote_identifier(i == 0 ? table : family.level_name(i - 1)) + " WHERE " + time +
                                                " >= $1 AND " + time + " < $2",
                                            kRefresh, {time_parameter(stretch.first), time_parameter(stretch.last)}));
-  return first.integer(0, 0) + kEpochShiftUs;
+  return since_1970(first.integer(0, 0));
 }
 
 Status compute_slice(Connection& connection, const Family& family, std::size_t i, const std::string& table, const Range& slice, const std::string& forced) {
@@ -211,7 +211,7 @@ Status refresh_range(Connection& connection, const Family& family, const std::st
     const Range buckets = buckets_of(range, bucket_us, now_us);
     UTP_TRY(const Rows done, connection.run("SELECT watermark FROM utp_aggregates WHERE name = $1", kRefresh, {text_parameter(family.level_name(i))}));
     const bool none = done.count() == 0 || done.integer(0, 0) == INT64_MIN;  // -infinity
-    const std::int64_t watermark = none ? buckets.first : done.integer(0, 0) + kEpochShiftUs;
+    const std::int64_t watermark = none ? buckets.first : since_1970(done.integer(0, 0));
     // From the watermark on where that is earlier: buckets that were not over when their rows came lie there, and nobody would
     // compute them once the watermark is behind them.
     std::int64_t from = std::min(buckets.first, watermark);
@@ -249,7 +249,7 @@ Result<std::string> refresh_options(Connection& connection) {
 Result<Refreshed> refresh_locked(Connection& connection) {
   UTP_TRY(const std::string forced, refresh_options(connection));
   UTP_TRY(const Rows now, connection.run("SELECT now()", kRefresh));
-  const std::int64_t now_us = now.integer(0, 0) + kEpochShiftUs;
+  const std::int64_t now_us = since_1970(now.integer(0, 0));
   UTP_TRY(const Rows touched, connection.run("SELECT id, table_name, first, last, event_type FROM (SELECT u.*, t.event_type, row_number() OVER "
                                              "(PARTITION BY u.table_name ORDER BY u.first) AS n FROM utp_touched u JOIN utp_tables t USING (table_name)) AS r WHERE n <= 20000 "
                                              "ORDER BY table_name, first",
@@ -259,11 +259,11 @@ Result<Refreshed> refresh_locked(Connection& connection) {
     const std::string table = touched.text(i, 1);
     const Family* family = family_of(touched.bytes(i, 4));
     std::vector<std::string> ids;
-    Range range{touched.integer(i, 2) + kEpochShiftUs, touched.integer(i, 3) + kEpochShiftUs};
+    Range range{since_1970(touched.integer(i, 2)), since_1970(touched.integer(i, 3))};
     for (; i < touched.count() && touched.bytes(i, 1) == table; ++i) {
-      const std::int64_t first = touched.integer(i, 2) + kEpochShiftUs;
+      const std::int64_t first = since_1970(touched.integer(i, 2));
       if (first > range.last + kNearUs) break;
-      range.last = std::max(range.last, touched.integer(i, 3) + kEpochShiftUs);
+      range.last = std::max(range.last, since_1970(touched.integer(i, 3)));
       ids.push_back(std::to_string(touched.integer(i, 0)));
     }
     if (refreshed.failed.contains(table)) continue;  // its later ranges wait for the one that could not be done
@@ -337,15 +337,13 @@ Status make_aggregates(Connection& connection, const Plan& plan) {
   return {};
 }
 
-Status touch(Connection& connection, std::string_view table, std::span<const TimeRange> ranges) {
-  std::vector<std::string> firsts, lasts;
+std::string touch_sql(std::string_view table, std::span<const TimeRange> ranges) {
+  std::string values;
   for (const TimeRange& range : ranges) {
-    firsts.push_back(std::to_string(range.first_us));
-    lasts.push_back(std::to_string(range.last_us));
+    values += (values.empty() ? "(" : ", (") + std::to_string(range.first_us) + "::bigint, " + std::to_string(range.last_us) + "::bigint)";
   }
-  return execute(connection, "INSERT INTO utp_touched (table_name, first, last) SELECT $1, TIMESTAMPTZ 'epoch' + f * INTERVAL '1 microsecond', TIMESTAMPTZ "
-                             "'epoch' + l * INTERVAL '1 microsecond' FROM unnest($2::text[]::bigint[], $3::text[]::bigint[]) AS r (f, l)",
-                 "note what is to be aggregated", {text_parameter(table), text_list_parameter(firsts), text_list_parameter(lasts)});
+  return "INSERT INTO utp_touched (table_name, first, last) SELECT " + string_literal(table) + ", TIMESTAMPTZ 'epoch' + f * INTERVAL '1 microsecond', " +
+         "TIMESTAMPTZ 'epoch' + l * INTERVAL '1 microsecond' FROM (VALUES " + values + ") AS r (f, l)";
 }
 
 Result<Refreshed> refresh_touched(Connection& connection) {

@@ -41,7 +41,8 @@ Result<Refreshed> refresh_touched(Connection& connection);
 struct TimeRange {
   std::int64_t first_us, last_us;  // since 1970, both inclusive
 };
-// Notes, within the caller's transaction, that rows of the table in these ranges of event time came or went.
-Status touch(Connection& connection, std::string_view table, std::span<const TimeRange> ranges);
+// A statement for the transaction in which rows of the table in these ranges of event time came or went: it notes them. (Whole
+// numbers are all that it holds of the rows, so it needs no parameters and can be one of several in a message.)
+std::string touch_sql(std::string_view table, std::span<const TimeRange> ranges);
 
 }  // namespace utp::postgres

@@ -282,19 +282,22 @@ Result<Rows> Connection::receive(std::string_view doing) {
 }
 
 Status Connection::execute(const std::string& sql, std::string_view doing) {
-  if (broken() || PQsendQuery(handle_.get(), sql.c_str()) == 0) return fail(lost(doing));
-  UTP_CHECK(flush(doing));
-  UTP_TRY(const Rows done, take_all(doing));
-  return {};
+  UTP_CHECK(start(sql, doing));
+  return finish(doing);
 }
 
 Status Connection::begin(std::string_view doing) {
-  UTP_TRY(const Rows done, run("BEGIN ISOLATION LEVEL READ COMMITTED", doing));
+  UTP_TRY(const Rows done, run(std::string(kBegin), doing));
   return {};
 }
 
 Status Connection::commit(std::string_view doing) {
-  UTP_TRY(const Rows done, run("COMMIT", doing));
+  UTP_CHECK(start("COMMIT", doing));
+  return finish_commit(doing);
+}
+
+Status Connection::finish_commit(std::string_view doing) {
+  UTP_TRY(const Rows done, take_all(doing));
   if (std::strcmp(PQcmdStatus(done.get()), "COMMIT") == 0) return {};
   last_state_.clear();
   return fail(Code::kUnavailable, "store " + place() + ": " + std::string(doing) + ": the server rolled the transaction back; it is tried again", true);
@@ -307,14 +310,26 @@ void Connection::roll_back() {
   last_state_ = state;
 }
 
-Status Connection::begin_copy(const std::string& sql, std::string_view doing) {
-  if (broken() || PQsendQueryParams(handle_.get(), sql.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 1) == 0) return fail(lost(doing));
-  UTP_CHECK(flush(doing));
-  UTP_TRY(const Rows answer, take_result(doing));
-  if (PQresultStatus(answer.get()) == PGRES_COPY_IN) return {};
-  Error error = failure(answer.get(), doing);
-  if (handle_) (void)take_all(doing);
-  return fail(std::move(error));
+Status Connection::start(const std::string& script, std::string_view doing) {
+  if (broken() || PQsendQuery(handle_.get(), script.c_str()) == 0) return fail(lost(doing));
+  return flush(doing);
+}
+
+Status Connection::finish(std::string_view doing) {
+  UTP_TRY(const Rows done, take_all(doing));
+  return {};
+}
+
+Status Connection::await_copy(std::string_view doing) {
+  for (;;) {
+    UTP_TRY(const Rows answer, take_result(doing));
+    const ExecStatusType status = PQresultStatus(answer.get());
+    if (status == PGRES_COPY_IN) return {};
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) continue;
+    Error error = failure(answer.get(), doing);
+    if (handle_) (void)take_all(doing);
+    return fail(std::move(error));
+  }
 }
 
 Status Connection::copy(std::span<const char> bytes, std::string_view doing) {
@@ -324,9 +339,7 @@ Status Connection::copy(std::span<const char> bytes, std::string_view doing) {
 
 Status Connection::end_copy(std::string_view doing) {
   if (PQputCopyEnd(handle_.get(), nullptr) != 1) return fail(lost(doing));
-  UTP_CHECK(flush(doing));
-  UTP_TRY(const Rows done, take_all(doing));
-  return {};
+  return flush(doing);
 }
 
 }  // namespace utp::postgres

@@ -64,6 +64,8 @@ std::string time_literal(std::int64_t microseconds_since_1970);
 
 // timestamptz counts from 2000-01-01.
 inline constexpr std::int64_t kEpochShiftUs = 946'684'800'000'000;
+// The server's microseconds as those since 1970. Its 'infinity', the greatest number, stays that.
+constexpr std::int64_t since_1970(std::int64_t us) { return us > INT64_MAX - kEpochShiftUs ? INT64_MAX : us + kEpochShiftUs; }
 // Floor division, so that times before 1970 have a remainder from 0 to 999 too.
 constexpr std::int64_t whole_microseconds(std::int64_t ns) { return ns / 1000 - (ns % 1000 < 0 ? 1 : 0); }
 constexpr std::int16_t below_microsecond(std::int64_t ns) { return static_cast<std::int16_t>(ns % 1000 + (ns % 1000 < 0 ? 1000 : 0)); }
@@ -101,14 +103,20 @@ class Connection {
   Result<Rows> receive(std::string_view doing);
   // Statements without parameters and rows.
   Status execute(const std::string& sql, std::string_view doing);
+  static constexpr std::string_view kBegin = "BEGIN ISOLATION LEVEL READ COMMITTED";
   Status begin(std::string_view doing);
   Status commit(std::string_view doing);  // fails, retryable, when the server rolled back instead
   void roll_back();                       // after a failure; the connection is broken() when that fails too
 
-  // COPY ... FROM STDIN: begin_copy, any number of copy, end_copy.
-  Status begin_copy(const std::string& sql, std::string_view doing);
+  // A script with COPY ... FROM STDIN among its statements: start, for each COPY await_copy, any number of copy and end_copy,
+  // then finish (or, where COMMIT is its last statement, finish_commit). The server takes one statement after the other and
+  // ends with the first that fails.
+  Status start(const std::string& script, std::string_view doing);
+  Status await_copy(std::string_view doing);
   Status copy(std::span<const char> bytes, std::string_view doing);
   Status end_copy(std::string_view doing);
+  Status finish(std::string_view doing);
+  Status finish_commit(std::string_view doing);  // fails as commit does
 
   // Any thread, while the object lives: asks the server to end the statement that is under way. The connection is over then.
   void cancel();

@@ -290,9 +290,11 @@ Status Federating::make_servers(const std::vector<FederatedRegion>& regions) {
       }
     }
   }
-  UTP_CHECK(connection_.begin_copy("COPY pg_temp.utp_server_options FROM STDIN", kDoing));
+  UTP_CHECK(connection_.start("COPY pg_temp.utp_server_options FROM STDIN", kDoing));
+  UTP_CHECK(connection_.await_copy(kDoing));
   UTP_CHECK(connection_.copy(rows, kDoing));
   UTP_CHECK(connection_.end_copy(kDoing));
+  UTP_CHECK(connection_.finish(kDoing));
   return connection_.execute(kMakeServers, kDoing);
 }
 

@@ -83,7 +83,7 @@ class PostgresCursor final : public Cursor {
     if (kind == StoredKind::kTime) {
       const auto below = take_field(at);
       if (!field || !below) return Value::null();
-      return Value::of(Timestamp{nanoseconds(read_integer(*field) + kEpochShiftUs, read_integer(*below))});
+      return Value::of(Timestamp{nanoseconds(since_1970(read_integer(*field)), read_integer(*below))});
     }
     if (!field) return Value::null();
     switch (kind) {
@@ -307,7 +307,7 @@ Result<std::vector<TableStats>> table_stats(Connection& connection) {
     if (stats.rows == 0) continue;
     const auto end = [&](const char* direction, Timestamp& time) -> Status {
       UTP_TRY(const Rows row, connection.run("SELECT event_time, event_time_ns" + from + " ORDER BY event_time" + direction + ", event_time_ns" + direction + " LIMIT 1", kCount));
-      time = {nanoseconds(row.integer(0, 0) + kEpochShiftUs, row.integer(0, 1))};
+      time = {nanoseconds(since_1970(row.integer(0, 0)), row.integer(0, 1))};
       return {};
     };
     UTP_CHECK(end("", stats.first_time));

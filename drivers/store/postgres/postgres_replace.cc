@@ -72,8 +72,8 @@ Result<std::map<std::string, std::uint64_t>> remove_range(Connection& connection
                             integer_parameter(below_microsecond(range.to.ns)), text_parameter(range.source_id)}));
     if (deleted.integer(0, 0) == 0) continue;
     removed[event_type] = static_cast<std::uint64_t>(deleted.integer(0, 0));
-    const TimeRange gone{deleted.integer(0, 1) + kEpochShiftUs, deleted.integer(0, 2) + kEpochShiftUs};
-    if (has_aggregates(event_type)) UTP_CHECK(touch(connection, table, {&gone, 1}));
+    const TimeRange gone{since_1970(deleted.integer(0, 1)), since_1970(deleted.integer(0, 2))};
+    if (has_aggregates(event_type)) UTP_CHECK(connection.execute(touch_sql(table, {&gone, 1}), "note what is to be aggregated"));
   }
   return removed;
 }

@@ -34,7 +34,7 @@ namespace {
 constexpr int kCleanBatches = 20;
 constexpr int kConflictRetriesMax = 5;           // of a batch, after deadlocks with other writers
 constexpr std::size_t kSendBytes = 64u << 10;    // the server works on one portion while the next is written
-constexpr std::string_view kWrite = "write";
+constexpr std::string_view kWrite = "write", kTouch = "note what is to be aggregated";
 constexpr std::int64_t kTouchedGapUs = 3'600'000'000;  // times of a batch that lie so far apart are aggregated apart
 
 struct HashOfKey {
@@ -136,13 +136,17 @@ class PostgresStore final : public Store {
   Status transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
   Status make_partitions();
   bool forget_partitions();  // false: there are none
-  Status touch_aggregates(Items items);
-  Status write_tables(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
+  std::string touch_aggregates(Items items) const;
+  Items items_of_table(std::size_t first) const;
+  void note_symbols(std::span<const Event* const> events);
+  Status write_first();
+  Result<std::string> write_staged(std::span<const Event* const> events, WriteResult& result, bool row_by_row, std::string_view opening);
+  Status write_direct(std::span<const Event* const> events, WriteResult& result, std::string_view opening);
   Status load_realm(const Event& first);
   Status fix_realm();
-  Result<std::size_t> copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result);
+  Result<std::size_t> copy(const std::string& what, std::span<const Event* const> events, Items items, WriteResult& result);
   Status make_stage(Table& table);
-  Status stage(std::span<const Event* const> events, Items items, WriteResult& result);
+  Status stage(std::span<const Event* const> events, Items items, WriteResult& result, std::string_view opening = {});
   Status stage_by_halves(std::span<const Event* const> events, Items items, WriteResult& result);
   std::string doing(const Table& table) const { return "write into " + table.writer->plan().table(); }
 
@@ -252,10 +256,9 @@ void PostgresStore::plan_batch(std::span<const Event* const> events, WriteResult
   order_.resize(kept);
 }
 
-// The rows of the items; nothing but their number when all could be written.
-Result<std::size_t> PostgresStore::copy(const std::string& sql, std::span<const Event* const> events, Items items, WriteResult& result) {
-  const std::string what = doing(*items[0].table);
-  UTP_CHECK(connection_->begin_copy(sql, what));
+// The rows of the items, to a COPY that the server is at. Their number.
+Result<std::size_t> PostgresStore::copy(const std::string& what, std::span<const Event* const> events, Items items, WriteResult& result) {
+  UTP_CHECK(connection_->await_copy(what));
   buffer_.cut(0);
   append_copy_head(buffer_);
   std::size_t rows = 0;
@@ -289,15 +292,19 @@ Status PostgresStore::make_stage(Table& table) {
 }
 
 // Through the staging table: what is in the table already is left out, and told from what was inserted by the keys that come back.
-Status PostgresStore::stage(std::span<const Event* const> events, Items items, WriteResult& result) {
+// `opening`: what goes before it in the same message.
+Status PostgresStore::stage(std::span<const Event* const> events, Items items, WriteResult& result, std::string_view opening) {
   Table& table = *items[0].table;
   const std::string& columns = table.writer->column_list();
   WriteResult here;
-  UTP_TRY(const std::size_t rows, copy(table.stage_copy_sql, events, items, here));
+  const std::string what = doing(table);
+  UTP_CHECK(connection_->start(std::string(opening) + table.stage_copy_sql, what));
+  UTP_TRY(const std::size_t rows, copy(what, events, items, here));
+  UTP_CHECK(connection_->finish(what));
   UTP_TRY(const Rows inserted, connection_->run("INSERT INTO " + quote_identifier(table.writer->plan().table()) + " (" + columns + ") SELECT " + columns +
                                                     " FROM " + table.stage + " ORDER BY event_time, key" +
                                                     (table.writer->plan().explode() ? ", row_no" : "") + " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) + " DO NOTHING RETURNING key",
-                                                doing(table)));
+                                                what));
   if (static_cast<std::size_t>(inserted.count()) == rows) {
     result.inserted += items.size() - here.errors.size();
   } else {
@@ -357,15 +364,15 @@ bool PostgresStore::forget_partitions() {
   return any;
 }
 
-// The items are in the order of time.
-Status PostgresStore::touch_aggregates(Items items) {
+// "" where the table has no aggregates, or a statement that ends in ";". The items are in the order of time.
+std::string PostgresStore::touch_aggregates(Items items) const {
   if (!items[0].table->aggregated) return {};
   std::vector<TimeRange> ranges;
   for (const Item& item : items) {
     if (ranges.empty() || item.event_time_us > ranges.back().last_us + kTouchedGapUs) ranges.push_back({item.event_time_us, item.event_time_us});
     ranges.back().last_us = item.event_time_us;
   }
-  return touch(*connection_, items[0].table->writer->plan().table(), ranges);
+  return touch_sql(items[0].table->writer->plan().table(), ranges) + "; ";
 }
 
 // Within the transaction of the first batch. Another writer may have been faster, with another realm: kUnavailable, and the
@@ -378,40 +385,78 @@ Status PostgresStore::fix_realm() {
   return fail(Code::kUnavailable, "store " + options_.place + ": another writer fixed the realm just now; it is tried again", true);
 }
 
+// In as few messages as may be: the server has nothing to do while they travel.
 Status PostgresStore::transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row) {
-  if (staged) {
-    for (const Item& item : order_) UTP_CHECK(make_stage(*item.table));
+  for (const Item& item : order_) {
+    if (staged) UTP_CHECK(make_stage(*item.table));
   }
-  UTP_CHECK(connection_->begin(kWrite));
-  UTP_CHECK(write_tables(events, result, staged, row_by_row));
-  UTP_CHECK(connection_->commit("commit"));
+  note_symbols(events);
+  std::string opening = std::string(Connection::kBegin) + "; ";
+  if (!realm_stored_ || symbols_.any_fresh() || row_by_row) {
+    UTP_CHECK(connection_->begin(kWrite));
+    UTP_CHECK(write_first());
+    opening.clear();
+  }
+  if (staged) {
+    UTP_TRY(const std::string closing, write_staged(events, result, row_by_row, opening));
+    UTP_CHECK(connection_->start(closing + "COMMIT", "commit"));
+    UTP_CHECK(connection_->finish_commit("commit"));
+  } else {
+    UTP_CHECK(write_direct(events, result, opening));
+  }
   symbols_.committed();
   return {};
 }
 
-// Within the transaction that the caller holds.
-Status PostgresStore::write_tables(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row) {
-  UTP_CHECK(fix_realm());
+// Those of one table lie together.
+PostgresStore::Items PostgresStore::items_of_table(std::size_t first) const {
+  std::size_t last = first;
+  while (last < order_.size() && order_[last].table == order_[first].table) ++last;
+  return Items(order_).subspan(first, last - first);
+}
+
+void PostgresStore::note_symbols(std::span<const Event* const> events) {
   for (const Item& item : order_) symbols_.note(item.table->writer->plan().table(), events[item.index]->envelope.symbol);
-  UTP_CHECK(symbols_.store(*connection_));
-  for (auto first = order_.begin(); first != order_.end();) {
-    const auto last = std::find_if(first, order_.end(), [&](const Item& item) { return item.table != first->table; });
-    const Items items(first, last);
+}
+
+// What goes before the rows in their transaction.
+Status PostgresStore::write_first() {
+  UTP_CHECK(fix_realm());
+  return symbols_.store(*connection_);
+}
+
+// What is left to be run in the transaction before it ends: "" or statements that end in ";".
+Result<std::string> PostgresStore::write_staged(std::span<const Event* const> events, WriteResult& result, bool row_by_row, std::string_view opening) {
+  std::string closing;
+  for (std::size_t first = 0; first < order_.size();) {
+    const Items items = items_of_table(first);
     const std::size_t inserted = result.inserted;
-    if (row_by_row) {
-      UTP_CHECK(stage_by_halves(events, items, result));
-    } else if (staged) {
-      UTP_CHECK(stage(events, items, result));
-    } else {
-      const std::size_t errors = result.errors.size();
-      UTP_TRY(const std::size_t rows, copy(first->table->copy_sql, events, items, result));
-      (void)rows;
-      result.inserted += items.size() - (result.errors.size() - errors);
-    }
-    if (result.inserted > inserted) UTP_CHECK(touch_aggregates(items));
-    first = last;
+    UTP_CHECK(row_by_row ? stage_by_halves(events, items, result) : stage(events, items, result, first == 0 ? opening : ""));
+    if (result.inserted > inserted) closing += touch_aggregates(items);
+    first += items.size();
   }
-  return {};
+  return closing;
+}
+
+// All statements up to COMMIT in one message.
+Status PostgresStore::write_direct(std::span<const Event* const> events, WriteResult& result, std::string_view opening) {
+  std::string script(opening), what;
+  for (std::size_t first = 0; first < order_.size();) {
+    const Items items = items_of_table(first);
+    what += what.empty() ? doing(*items[0].table) : ", " + items[0].table->writer->plan().table();
+    script += items[0].table->copy_sql + "; " + touch_aggregates(items);
+    first += items.size();
+  }
+  UTP_CHECK(connection_->start(script + "COMMIT", what));
+  for (std::size_t first = 0; first < order_.size();) {
+    const Items items = items_of_table(first);
+    const std::size_t errors = result.errors.size();
+    UTP_TRY(const std::size_t rows, copy(what, events, items, result));
+    (void)rows;
+    result.inserted += items.size() - (result.errors.size() - errors);
+    first += items.size();
+  }
+  return connection_->finish_commit(what);
 }
 
 Status PostgresStore::load_realm(const Event& first) {
@@ -487,7 +532,10 @@ Result<WriteResult> PostgresStore::write_whole(std::span<const Event* const> eve
   plan_batch(events, result);
   if (!order_.empty()) {
     UTP_CHECK(make_partitions());
-    UTP_CHECK(write_tables(events, result, true, true));
+    note_symbols(events);
+    UTP_CHECK(write_first());
+    UTP_TRY(const std::string closing, write_staged(events, result, true, ""));
+    if (!closing.empty()) UTP_CHECK(connection_->execute(closing, kTouch));
     realm_stored_ = true;
   }
   finish(result);

@@ -18,6 +18,7 @@ class SymbolList {
  public:
   void forget();  // on a new connection
   void note(const std::string& table, std::string_view symbol);
+  bool any_fresh() const { return !fresh_.empty(); }
   // In the transaction of the rows and before them, in one order, so that writers wait for each other instead of deadlocking.
   // Does nothing when no noted symbol is new.
   Status store(Connection& connection);
