@@ -20,7 +20,11 @@ class CountingStore final : public Store {
   CountingStore(std::unique_ptr<Store> inner, const Clock& clock) : inner_(std::move(inner)), clock_(clock) {}
 
   Status prepare(const std::shared_ptr<const Plan>& plan) override { return inner_->prepare(plan); }
-  Result<WriteResult> write(std::span<const Event* const> events) override;
+  Result<WriteResult> write(std::span<const Event* const> events) override { return count(events, inner_->write(events)); }
+  bool make_ready(std::span<const Event* const> events, std::unique_ptr<ReadyEvents>& ready) override { return inner_->make_ready(events, ready); }
+  Result<WriteResult> write_ready(std::span<const Event* const> events, ReadyEvents& ready) override {
+    return count(events, inner_->write_ready(events, ready));
+  }
   Result<std::unique_ptr<Cursor>> query(const Query& query) override { return inner_->query(query); }
   Result<std::vector<TableStats>> stats() override { return inner_->stats(); }
   Result<Maintained> maintain() override { return inner_->maintain(); }
@@ -37,12 +41,14 @@ class CountingStore final : public Store {
   std::int64_t first_stored_ns() const { return first_stored_ns_; }  // monotonic; 0 = none yet
 
  private:
+  Result<WriteResult> count(std::span<const Event* const> events, Result<WriteResult> result);
+
   std::unique_ptr<Store> inner_;
   const Clock& clock_;
   std::atomic<std::int64_t> first_stored_ns_{0};
   mutable std::mutex mutex_;
   std::string first_refusal_;
-  std::map<const Plan*, std::pair<std::string, Counts>> by_plan_;
+  std::map<std::string, Counts> counts_;  // by event type
 };
 
 }  // namespace utp::app

@@ -106,13 +106,6 @@ struct Replaced {
   bool stopped = false;
 };
 
-std::uint64_t rows_of(const Event& event) {
-  const Plan& plan = event.row.plan();
-  if (!plan.explode()) return 1;
-  const std::size_t arity = plan.columns()[*plan.explode()].arity;
-  return std::max<std::size_t>(1, event.row.elements(*plan.explode(), arity).size() / arity);
-}
-
 class Replacing {
  public:
   Replacing(const ReplayCommandOptions& options, Context& context) : options_(options), context_(context) {}
@@ -316,7 +309,7 @@ class Replacing {
         if (wanted(events[i])) writing.push_back(&events[i]);
       }
       UTP_TRY(const WriteResult result, replacement->write(writing));
-      count(writing, result);
+      count(result);
       UTP_CHECK(check_refused());
       progress.update(taken, messages, fmt::format("{} events", human_count(taken)));
     }
@@ -339,16 +332,13 @@ class Replacing {
     return false;
   }
 
-  void count(std::span<const Event* const> events, const WriteResult& result) {
-    std::set<std::size_t> not_new(result.duplicate_indexes.begin(), result.duplicate_indexes.end());
-    for (const RowError& error : result.errors) {
-      not_new.insert(error.index);
-      refuse(1, error.error.message);
+  void count(const WriteResult& result) {
+    for (const RowError& error : result.errors) refuse(1, error.error.message);
+    for (const auto& [event_type, counts] : result.by_type) {
+      if (counts.rows + counts.duplicates == 0) continue;
+      out_.types[event_type].added += counts.rows;
+      out_.types[event_type].duplicates += counts.duplicates;
     }
-    for (std::size_t i = 0; i < events.size(); ++i) {
-      if (!not_new.contains(i)) out_.types[std::string(events[i]->envelope.event_type)].added += rows_of(*events[i]);
-    }
-    for (const std::size_t i : result.duplicate_indexes) ++out_.types[std::string(events[i]->envelope.event_type)].duplicates;
   }
 
   const ReplayCommandOptions& options_;

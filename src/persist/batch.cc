@@ -21,10 +21,12 @@ void Persister::Batch::clear() {
   messages_.clear();
   ranges_.clear();
   to_store_.clear();
+  plans_.clear();
   stored_message_.clear();
   refused_.clear();
   skipped_ = 0;
   newest_event_time_ = {};
+  is_ready = false;
   result = {};
   commit_time = {};
   letters_taken = 0;
@@ -78,6 +80,8 @@ void Persister::Batch::decode(std::size_t message, EventReader& reader) {
   } else if (event.row.plan().table().empty()) {
     ++skipped_;
   } else {
+    const Plan* plan = &event.row.plan();
+    if (std::find(plans_.rbegin(), plans_.rend(), plan) == plans_.rend()) plans_.push_back(plan);
     to_store_.push_back(&event);
     stored_message_.push_back(message);
     newest_event_time_ = std::max(newest_event_time_, event.envelope.event_time);

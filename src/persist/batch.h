@@ -43,6 +43,7 @@ class Persister::Batch {
   std::size_t bytes() const { return bytes_; }
   std::int64_t first_ns() const { return first_ns_; }
   std::span<const Event* const> to_store() const { return to_store_; }
+  std::span<const Plan* const> plans() const { return plans_; }  // of the events to store
   std::span<const Range> ranges() const { return ranges_; }
   std::size_t skipped() const { return skipped_; }
   Timestamp newest_event_time() const { return newest_event_time_; }
@@ -52,6 +53,8 @@ class Persister::Batch {
   template <class F>
   void for_each_letter(F take) const;
 
+  std::unique_ptr<ReadyEvents> ready;  // of to_store() when is_ready; else for reuse
+  bool is_ready = false;
   WriteResult result;
   Timestamp commit_time;  // 0 until write() succeeded
   std::size_t letters_taken = 0;  // by write_dead_letters(): have a place, the DLQ topic or the overflow
@@ -75,6 +78,7 @@ class Persister::Batch {
   std::vector<Range> ranges_;
   std::deque<Event> events_;   // grows to the largest batch; slots stay where they are and are reused
   std::vector<const Event*> to_store_;
+  std::vector<const Plan*> plans_;
   std::vector<std::size_t> stored_message_;  // message of each of to_store_
   std::vector<Refused> refused_;
   std::size_t skipped_ = 0;

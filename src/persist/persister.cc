@@ -82,21 +82,18 @@ bool Persister::full(const Batch& batch) const {
   return batch.size() >= options_.batch_events_max || batch.bytes() + kEnvelopeBytesMax > options_.batch_bytes_max;
 }
 
+void Persister::make_ready(Batch& batch) { batch.is_ready = store_.make_ready(batch.to_store(), batch.ready); }
+
 Status Persister::write(Batch& batch) {
-  const Plan* last = nullptr;
-  for (const Event* event : batch.to_store()) {
-    const Plan* plan = &event->row.plan();
-    if (plan == last || prepared_.contains(plan)) {
-      last = plan;
-      continue;
-    }
+  for (const Plan* plan : batch.plans()) {
+    if (prepared_.contains(plan)) continue;
     const auto shared = std::find_if(plans_.begin(), plans_.end(), [&](const auto& p) { return p.get() == plan; });
     if (shared == plans_.end()) return fail(Code::kInternal, "persister: an event of a schema outside the registry: " + plan->schema_ref());
     UTP_CHECK(store_.prepare(*shared));
     prepared_.insert(plan);
   }
   if (!batch.to_store().empty()) {
-    UTP_TRY(batch.result, store_.write(batch.to_store()));
+    UTP_TRY(batch.result, batch.is_ready ? store_.write_ready(batch.to_store(), *batch.ready) : store_.write(batch.to_store()));
   }
   batch.commit_time = clock_.now();
   update([&](PersisterStats& s) {

@@ -94,6 +94,7 @@ class Persister {
   // `collect`: waits for more until the batch is full or batch_wait_ms old. False: the batch is empty.
   Result<bool> fill(Batch& batch, std::int64_t wait_ns, bool collect);
   bool full(const Batch& batch) const;
+  void make_ready(Batch& batch);  // optional, before write(): for the thread that fills
   Status write(Batch& batch);
   // After write(): publishes the dead letters and acknowledges. kFenced: all batches in hand are void, call rejoin().
   Status finish(Batch& batch);

@@ -109,6 +109,7 @@ void PersisterRunner::run_bus() {
 }
 
 void PersisterRunner::submit() {
+  persister_.make_ready(*filling_);
   const std::lock_guard lock(mutex_);
   queue_.push_back(filling_.get());
   flying_.push_back(std::move(filling_));

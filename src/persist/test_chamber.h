@@ -121,14 +121,22 @@ class FaultyStore final : public Store {
   Result<StoreStatus> status() override { return inner_->status(); }
   Status set_policy(const std::string& event_type, const TablePolicy& policy) override { return inner_->set_policy(event_type, policy); }
   Result<std::vector<Finding>> verify() override { return inner_->verify(); }
+  bool make_ready(std::span<const Event* const> events, std::unique_ptr<ReadyEvents>& ready) override { return inner_->make_ready(events, ready); }
+  Result<WriteResult> write_ready(std::span<const Event* const> events, ReadyEvents& ready) override {
+    return faulty([&] { return inner_->write_ready(events, ready); });
+  }
   Result<WriteResult> write(std::span<const Event* const> events) override {
+    return faulty([&] { return inner_->write(events); });
+  }
+  template <class F>
+  Result<WriteResult> faulty(F write) {
     ++writes;
     if (!write_errors.empty()) {
       Error error = std::move(write_errors.front());
       write_errors.pop_front();
       return fail(std::move(error));
     }
-    auto result = inner_->write(events);
+    auto result = write();
     if (!lost_answers.empty()) {
       Error error = std::move(lost_answers.front());
       lost_answers.pop_front();

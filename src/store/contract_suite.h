@@ -452,6 +452,75 @@ TEST_P(StoreContract, StoresABigShuffledBatchOnce) {
   }
 }
 
+TEST_P(StoreContract, CountsByEventType) {
+  prepare(*store_, ticks_plan());
+  prepare(*store_, stories_plan());
+  Events events;
+  events.add(ticks_plan(), "X", 1);
+  Events::set_texts(events.add(stories_plan(), "", 1), "tickers", {"B", "A", "C"});
+  write(*store_, {&events[0]});
+  auto counts = write(*store_, events.pointers()).by_type;
+  EXPECT_EQ(counts["ticks/v1"].inserted + counts["ticks/v1"].rows, 0u);
+  EXPECT_EQ(counts["ticks/v1"].duplicates, 1u);
+  EXPECT_EQ(counts["stories/v1"].inserted, 1u);
+  EXPECT_EQ(counts["stories/v1"].rows, 3u);
+  EXPECT_EQ(counts["stories/v1"].duplicates, 0u);
+}
+
+// Where a store has such a part; another says so and is done.
+TEST_P(StoreContract, WritesWhatWasMadeReadyAsTheEventsThemselves) {
+  const auto ticks = ticks_plan(), stories = stories_plan();
+  std::unique_ptr<ReadyEvents> ready;
+  Events events;
+  for (int i = 0; i < 40; ++i) events.add(ticks, "T" + std::to_string(i % 7), 100 - i);
+  for (int i = 0; i < 5; ++i) Events::set_texts(events.add(stories, "", i), "tickers", {"A", "B"});
+  auto pointers = events.pointers();
+  pointers.push_back(pointers[3]);
+  prepare(*store_, ticks);
+  EXPECT_FALSE(store_->make_ready(pointers, ready));  // the other table is not known
+  prepare(*store_, stories);
+  if (!store_->make_ready(pointers, ready)) return;
+  write(*store_, {pointers[10], pointers[42]});
+  const auto result = store_->write_ready(pointers, *ready);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->inserted, 43u);
+  EXPECT_EQ(result->duplicates, 3u);
+  EXPECT_EQ(all(*store_, "ticks/v1").size(), 40u);
+  EXPECT_EQ(all(*store_, "stories/v1").size(), 10u);
+  EXPECT_EQ(store_->write_ready(pointers, *ready)->duplicates, 46u);
+  // The realm of a store is known to its server alone.
+  Events more;
+  more.add(ticks, "X", 1).envelope.realm = "other";
+  more.add(ticks, "Y", 2);
+  ASSERT_TRUE(store_->make_ready(more.pointers(), ready));
+  const auto mixed = store_->write_ready(more.pointers(), *ready);
+  ASSERT_TRUE(mixed) << mixed.error().message;
+  EXPECT_EQ(mixed->inserted, 1u);
+  ASSERT_EQ(mixed->errors.size(), 1u);
+  EXPECT_EQ(mixed->errors[0].index, 0u);
+}
+
+TEST_P(StoreContract, MakesTheNextBatchReadyWhileItWritesOne) {
+  const auto plan = ticks_plan();
+  prepare(*store_, plan);
+  constexpr int kBatches = 40, kBatchEvents = 100;
+  std::vector<Events> batches(kBatches);
+  for (int i = 0; i < kBatches * kBatchEvents; ++i) batches[static_cast<std::size_t>(i / kBatchEvents)].add(plan, "S" + std::to_string(i % 31), i);
+  std::unique_ptr<ReadyEvents> ready[2];
+  bool made = store_->make_ready(batches[0].pointers(), ready[0]);
+  for (std::size_t i = 0; i < kBatches; ++i) {
+    const auto now = batches[i].pointers();
+    std::thread writer([&, made] {
+      const auto result = made ? store_->write_ready(now, *ready[i % 2]) : store_->write(now);
+      ASSERT_TRUE(result) << result.error().message;
+      EXPECT_EQ(result->inserted, kBatchEvents);
+    });
+    if (i + 1 < kBatches) made = store_->make_ready(batches[i + 1].pointers(), ready[(i + 1) % 2]);
+    writer.join();
+  }
+  EXPECT_EQ(all(*store_, "ticks/v1").size(), kBatches * kBatchEvents);
+}
+
 TEST_P(StoreContract, LetsAReaderSeeWholeBatchesWhileItWrites) {
   const auto plan = ticks_plan();
   prepare(*store_, plan);

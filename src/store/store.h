@@ -9,7 +9,7 @@
 //   it never drops or retypes one. Migrations go forward only.
 // - Decimals of more than 15 significant digits are stored as the nearest double with quality `rounded`.
 //
-// Threads: one thread at a time; open a second Store for a second thread.
+// Threads: one thread at a time, but for what says otherwise; open a second Store for a second thread.
 #pragma once
 
 #include <cstdint>
@@ -32,10 +32,21 @@ struct RowError {
 };
 
 struct WriteResult {
-  std::size_t inserted = 0;
+  struct Counts {
+    std::size_t inserted = 0;
+    std::size_t rows = 0;  // of the inserted: an exploded event has several
+    std::size_t duplicates = 0;
+  };
+  std::size_t inserted = 0;  // events
   std::size_t duplicates = 0;
-  std::vector<std::size_t> duplicate_indexes;  // of the duplicates, into the span, in no order
+  std::map<std::string, Counts, std::less<>> by_type;  // the same by event type; those without either may be missing
   std::vector<RowError> errors;
+};
+
+// Events in the form in which a store writes them; see Store::make_ready(). Refers to the events.
+class ReadyEvents {
+ public:
+  virtual ~ReadyEvents() = default;
 };
 
 struct Query {
@@ -167,6 +178,12 @@ class Store {
   // Idempotent. Must have been called for a plan before events of it are written.
   [[nodiscard]] virtual Status prepare(const std::shared_ptr<const Plan>& plan) = 0;
   [[nodiscard]] virtual Result<WriteResult> write(std::span<const Event* const> events) = 0;
+  // The part of write() that needs no database, for a caller that has the next events while another thread is in write(): may be
+  // called beside everything else, by one thread at a time. `ready`: null, or what an earlier call made and nobody needs any
+  // more. False: nothing was made (this store has no such part, a plan is not prepared yet), and write() is the way.
+  [[nodiscard]] virtual bool make_ready(std::span<const Event* const> /*events*/, std::unique_ptr<ReadyEvents>& /*ready*/) { return false; }
+  // As write(), of the events that `ready` was made of. After an Error the same may be written again.
+  [[nodiscard]] virtual Result<WriteResult> write_ready(std::span<const Event* const> events, ReadyEvents& /*ready*/) { return write(events); }
   [[nodiscard]] virtual Result<std::unique_ptr<Cursor>> query(const Query& query) = 0;
   [[nodiscard]] virtual Result<std::vector<TableStats>> stats() = 0;
 

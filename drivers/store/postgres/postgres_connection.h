@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,6 +42,7 @@ class Rows {
   }
   std::string text(int row, int column) const { return std::string(bytes(row, column)); }
   std::int64_t integer(int row, int column) const { return read_integer(bytes(row, column)); }
+  std::size_t affected() const { return std::strtoull(PQcmdTuples(result_.get()), nullptr, 10); }  // by INSERT, UPDATE, DELETE
   PGresult* get() const { return result_.get(); }
 
  private:

@@ -125,10 +125,16 @@ const std::vector<Step>& steps() {
 // TimescaleDB where it is, or can be made, and has the licence with which it compresses and aggregates.
 Result<std::string> choose_engine(Connection& connection) {
   UTP_TRY(const Rows about, connection.run("SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'), EXISTS (SELECT FROM "
-                                           "pg_catalog.pg_available_extensions WHERE name = 'timescaledb')",
+                                           "pg_catalog.pg_available_extensions WHERE name = 'timescaledb'), " +
+                                               std::string(kTimescaleLoaded),
                                            kMigrate));
   if (about.integer(0, 0) == 0) {
     if (about.integer(0, 1) == 0) return std::string(kPlainEngine);
+    if (about.integer(0, 2) == 0) {
+      log::warn("TimescaleDB is installed but the server does not load it (shared_preload_libraries): tables are partitioned by PostgreSQL itself",
+                {{"store", connection.place()}});
+      return std::string(kPlainEngine);
+    }
     UTP_CHECK(execute(connection, "SAVEPOINT extension"));
     if (const auto made = execute(connection, "CREATE EXTENSION timescaledb"); !made) {
       UTP_CHECK(execute(connection, "ROLLBACK TO SAVEPOINT extension"));

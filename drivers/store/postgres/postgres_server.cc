@@ -10,6 +10,7 @@ constexpr std::string_view kLook = "look at the server";
 struct Timescale {
   bool made = false, available = false;
   std::string licence;  // "" = it is not loaded
+  bool loaded = false;  // by the server at its start, without which the extension cannot be made
 };
 
 // Why rows are not kept by TimescaleDB; `decided`: when the catalogue was made.
@@ -21,6 +22,10 @@ std::string why_plain(const Timescale& timescale, bool decided) {
     return "TimescaleDB was not there, or had another licence, when the store was made; a store in a new schema would use it";
   }
   if (!timescale.available) return "TimescaleDB is not installed on the server";
+  if (!decided && !timescale.loaded) {
+    return "TimescaleDB is installed, but the server does not load it: add timescaledb to shared_preload_libraries in "
+           "postgresql.conf and restart the server, before the store is made";
+  }
   if (!decided) {
     return "TimescaleDB is installed, but not made in this database: CREATE EXTENSION timescaledb, as a superuser, before the "
            "store is made";
@@ -65,9 +70,9 @@ Status note_engine(Connection& connection, StoreStatus& status) {
       connection.run("SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'), EXISTS (SELECT FROM "
                      "pg_catalog.pg_available_extensions WHERE name = 'timescaledb'), "
                      "coalesce(current_setting('timescaledb.license', true), ''), "
-                     "current_setting('server_version')",
+                     "current_setting('server_version'), " + std::string(kTimescaleLoaded),
                      kLook));
-  const Timescale timescale{!rows.null(0, 0), rows.integer(0, 1) != 0, rows.text(0, 2)};
+  const Timescale timescale{!rows.null(0, 0), rows.integer(0, 1) != 0, rows.text(0, 2), rows.integer(0, 4) != 0};
   status.server_version = "PostgreSQL " + rows.text(0, 3);
   if (timescale.made) {
     const std::string licence = timescale.licence == "timescale" ? "Community"

@@ -4,19 +4,17 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <set>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "core/log.h"
 #include "drivers/store/postgres/postgres_aggregates.h"
+#include "drivers/store/postgres/postgres_batch.h"
 #include "drivers/store/postgres/postgres_care.h"
 #include "drivers/store/postgres/postgres_connection.h"
 #include "drivers/store/postgres/postgres_migration.h"
-#include "drivers/store/postgres/postgres_partitions.h"
 #include "drivers/store/postgres/postgres_query.h"
 #include "drivers/store/postgres/postgres_replace.h"
 #include "drivers/store/postgres/postgres_roles.h"
@@ -33,7 +31,7 @@ namespace {
 // staging until this many batches in a row had none.
 constexpr int kCleanBatches = 20;
 constexpr int kConflictRetriesMax = 5;           // of a batch, after deadlocks with other writers
-constexpr std::size_t kSendBytes = 64u << 10;    // the server works on one portion while the next is written
+constexpr std::size_t kSendBytes = 256u << 10;   // the library copies each portion
 constexpr std::string_view kWrite = "write", kTouch = "note what is to be aggregated";
 constexpr std::int64_t kTouchedGapUs = 3'600'000'000;  // times of a batch that lie so far apart are aggregated apart
 
@@ -41,8 +39,22 @@ struct HashOfKey {
   std::size_t operator()(const Hash128& key) const { return key.low; }
 };
 
+void count(const Table& table, const WriteResult::Counts& more, WriteResult& result) {
+  WriteResult::Counts& counts = result.by_type[table.writer->plan().event_type()];
+  counts.inserted += more.inserted;
+  counts.rows += more.rows;
+  counts.duplicates += more.duplicates;
+}
+
+std::size_t duplicates_of(const WriteResult& result) {
+  std::size_t out = 0;
+  for (const auto& [event_type, counts] : result.by_type) out += counts.duplicates;
+  return out;
+}
+
 void finish(WriteResult& result) {
-  result.duplicates = result.duplicate_indexes.size();
+  result.duplicates = duplicates_of(result);
+  for (const auto& [event_type, counts] : result.by_type) result.inserted += counts.inserted;
   std::sort(result.errors.begin(), result.errors.end(), [](const RowError& a, const RowError& b) { return a.index < b.index; });
 }
 
@@ -53,7 +65,11 @@ class PostgresStore final : public Store {
   // Does nothing while there is a connection.
   Status connect();
   Status prepare(const std::shared_ptr<const Plan>& plan) override;
-  Result<WriteResult> write(std::span<const Event* const> events) override;
+  Result<WriteResult> write(std::span<const Event* const> events) override { return write_until(events, nullptr); }
+  bool make_ready(std::span<const Event* const> events, std::unique_ptr<ReadyEvents>& ready) override;
+  Result<WriteResult> write_ready(std::span<const Event* const> events, ReadyEvents& ready) override {
+    return write_until(events, &static_cast<ReadyBatch&>(ready));
+  }
   Result<std::unique_ptr<Cursor>> query(const Query& query) override {
     if (auto connection = spare_->take()) {
       auto cursor = run_query(std::move(connection), query, spare_);
@@ -114,54 +130,38 @@ class PostgresStore final : public Store {
   const std::string& place() const { return options_.place; }
 
  private:
-  struct Table {
-    std::unique_ptr<TableWriter> writer;
-    std::string copy_sql;
-    std::string stage, stage_copy_sql;  // "" = not made on this connection
-    std::optional<Partitions> partitions;  // none where the server makes them
-    bool aggregated = false;
-    int rank = 0;
-  };
-  struct Item {
-    Table* table;
-    std::int64_t event_time_us;
-    Hash128 key;
-    std::uint32_t index;
-  };
-  using Items = std::span<const Item>;
+  using Items = ReadyBatch::Items;
+  using Part = ReadyBatch::Part;
 
-  Table* find_table(const Event& event);
-  void plan_batch(std::span<const Event* const> events, WriteResult& result);
-  Status write_once(std::span<const Event* const> events, WriteResult& result);
-  Status transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row);
-  Status make_partitions();
-  bool forget_partitions();  // false: there are none
-  std::string touch_aggregates(Items items) const;
-  Items items_of_table(std::size_t first) const;
-  void note_symbols(std::span<const Event* const> events);
-  Status write_first();
-  Result<std::string> write_staged(std::span<const Event* const> events, WriteResult& result, bool row_by_row, std::string_view opening);
-  Status write_direct(std::span<const Event* const> events, WriteResult& result, std::string_view opening);
+  Result<WriteResult> write_until(std::span<const Event* const> events, ReadyBatch* ready);
+  Status write_once(std::span<const Event* const> events, ReadyBatch* ready, WriteResult& result);
+  Status transaction(std::span<const Event* const> events, ReadyBatch& batch, WriteResult& result, bool staged, bool row_by_row);
+  Status make_partitions(ReadyBatch& batch);
+  bool forget_partitions(ReadyBatch& batch);  // false: there are none
+  std::string touch_aggregates(const Part& part) const;
+  void note_symbols(ReadyBatch& batch);
   Status load_realm(const Event& first);
   Status fix_realm();
-  Result<std::size_t> copy(const std::string& what, std::span<const Event* const> events, Items items, WriteResult& result);
+  Status write_first();
+  Result<std::string> write_staged(std::span<const Event* const> events, ReadyBatch& batch, WriteResult& result, bool row_by_row, std::string_view opening);
+  Status write_direct(ReadyBatch& batch, WriteResult& result, std::string_view opening);
+  Status send_rows(const std::string& what, const CopyBuffer& rows);
   Status make_stage(Table& table);
-  Status stage(std::span<const Event* const> events, Items items, WriteResult& result, std::string_view opening = {});
-  Status stage_by_halves(std::span<const Event* const> events, Items items, WriteResult& result);
+  Status stage(Table& table, Items items, const CopyBuffer& rows, WriteResult& result, std::string_view opening = {});
+  Status stage_by_halves(std::span<const Event* const> events, Table& table, Items items, WriteResult& result);
   std::string doing(const Table& table) const { return "write into " + table.writer->plan().table(); }
 
   const PostgresStoreOptions options_;
   std::unique_ptr<Connection> connection_;
   bool opened_ = false;  // the catalogue is there and fits
-  std::map<std::pair<std::string, std::string>, Table> tables_;  // by table and schema: the order in which every writer takes them
-  std::unordered_map<const Plan*, Table*> by_plan_;
+  TableList tables_;
   std::string realm_;
   bool realm_stored_ = false;
   int staged_batches_ = kCleanBatches;  // so many more clean ones before COPY goes straight into the table
   int stages_ = 0;                      // made on this connection
-  std::vector<Item> order_;             // of the batch in hand
+  ReadyBatch own_;                      // of a write() that nothing was made ready for
   SymbolList symbols_;
-  CopyBuffer buffer_;
+  CopyBuffer buffer_;                   // of stage_by_halves()
   const std::shared_ptr<SpareReader> spare_ = std::make_shared<SpareReader>();
   std::mutex care_mutex_;           // guards the next two
   std::weak_ptr<Connection> care_;  // of maintain()
@@ -173,7 +173,7 @@ Status PostgresStore::connect() {
   const bool read_only = connection_ && connection_->last_state() == "25006";
   if (connection_ && !connection_->broken() && !read_only) return {};
   connection_.reset();
-  for (auto& [name, table] : tables_) table.stage.clear();
+  for (auto& [name, table] : tables_.all()) table.stage.clear();
   stages_ = 0;
   staged_batches_ = kCleanBatches;
   auto made = Connection::open(options_, options_.read_only ? Use::kRead : Use::kWrite);
@@ -197,86 +197,37 @@ Status PostgresStore::connect() {
 }
 
 Status PostgresStore::prepare(const std::shared_ptr<const Plan>& plan) {
-  if (by_plan_.contains(plan.get())) return {};
-  UTP_TRY(auto writer, TableWriter::create(plan));
+  if (tables_.contains(*plan)) return {};
+  Table table;
+  UTP_TRY(table.writer, TableWriter::create(plan));
   UTP_CHECK(connect());
   UTP_CHECK(migrate(*connection_, *plan, options_.read_only));
   if (options_.read_only) return {};
   UTP_TRY(const bool is_partitioned, has_partitions(*connection_, *plan));
-  Table& table = tables_[{plan->table(), plan->schema_ref()}];
-  if (!table.writer) {
-    table.copy_sql = writer->copy_sql(quote_identifier(plan->table()));
-    table.writer = std::move(writer);
-    table.aggregated = has_aggregates(plan->event_type());
-    if (is_partitioned) table.partitions.emplace();
-  }
-  by_plan_[&table.writer->plan()] = &table;
-  int rank = 0;
-  for (auto& [name, each] : tables_) each.rank = rank++;
+  table.copy_sql = table.writer->copy_sql(quote_identifier(plan->table()));
+  table.aggregated = has_aggregates(plan->event_type());
+  if (is_partitioned) table.partitions.emplace();
+  tables_.add(*plan, std::move(table));
   return {};
 }
 
-PostgresStore::Table* PostgresStore::find_table(const Event& event) {
-  if (!event.row.has_plan()) return nullptr;
-  const Plan& plan = event.row.plan();
-  if (const auto found = by_plan_.find(&plan); found != by_plan_.end()) return found->second;
-  // Another instance of the same schema: a published schema never changes, so its columns are the same.
-  const auto same = tables_.find({plan.table(), plan.schema_ref()});
-  if (same == tables_.end() || same->second.writer->plan().columns().size() != event.row.values().size()) return nullptr;
-  return &same->second;
+bool PostgresStore::make_ready(std::span<const Event* const> events, std::unique_ptr<ReadyEvents>& ready) {
+  if (events.empty() || options_.read_only) return false;
+  if (!ready) ready = std::make_unique<ReadyBatch>();
+  auto& batch = static_cast<ReadyBatch&>(*ready);
+  batch.make(events, tables_, options_.place, nullptr);
+  return batch.complete();
 }
 
-// Which event goes where, in key order: writers that have the same keys then wait for each other instead of blocking each other
-// for good. What cannot go anywhere becomes an error, what is there twice a duplicate.
-void PostgresStore::plan_batch(std::span<const Event* const> events, WriteResult& result) {
-  order_.clear();
-  for (std::size_t i = 0; i < events.size(); ++i) {
-    const Event& event = *events[i];
-    if (event.envelope.realm != realm_) {
-      result.errors.push_back({i, realm_of_event_error(options_.place, realm_, event.envelope.realm)});
-    } else if (Table* table = find_table(event); table == nullptr) {
-      result.errors.push_back({i, not_prepared_error(options_.place, event)});
-    } else {
-      order_.push_back({table, whole_microseconds(event.envelope.event_time.ns), event.key(), static_cast<std::uint32_t>(i)});
-    }
-  }
-  std::stable_sort(order_.begin(), order_.end(), [](const Item& a, const Item& b) {
-    if (a.table != b.table) return a.table->rank < b.table->rank;
-    return a.event_time_us != b.event_time_us ? a.event_time_us < b.event_time_us : a.key < b.key;
-  });
-  const auto same = [](const Item& a, const Item& b) { return a.table == b.table && a.event_time_us == b.event_time_us && a.key == b.key; };
-  std::size_t kept = 0;
-  for (const Item& item : order_) {
-    if (kept > 0 && same(order_[kept - 1], item)) {
-      result.duplicate_indexes.push_back(item.index);
-    } else {
-      order_[kept++] = item;
-    }
-  }
-  order_.resize(kept);
-}
-
-// The rows of the items, to a COPY that the server is at. Their number.
-Result<std::size_t> PostgresStore::copy(const std::string& what, std::span<const Event* const> events, Items items, WriteResult& result) {
+// To a COPY that is on its way.
+Status PostgresStore::send_rows(const std::string& what, const CopyBuffer& rows) {
   UTP_CHECK(connection_->await_copy(what));
-  buffer_.cut(0);
-  append_copy_head(buffer_);
-  std::size_t rows = 0;
-  for (const Item& item : items) {
-    auto appended = item.table->writer->append(*events[item.index], item.key, buffer_);
-    if (!appended) {
-      result.errors.push_back({item.index, std::move(appended.error())});
-      continue;
-    }
-    rows += *appended;
-    if (buffer_.size() < kSendBytes) continue;
-    UTP_CHECK(connection_->copy(buffer_.bytes(), what));
-    buffer_.cut(0);
+  for (std::span<const char> left = rows.bytes(); !left.empty();) {
+    const std::size_t size = std::min(left.size(), kSendBytes);
+    UTP_CHECK(connection_->copy(left.first(size), what));
+    left = left.subspan(size);
   }
-  append_copy_end(buffer_);
-  UTP_CHECK(connection_->copy(buffer_.bytes(), what));
-  UTP_CHECK(connection_->end_copy(what));
-  return rows;
+  return connection_->end_copy(what);
 }
 
 Status PostgresStore::make_stage(Table& table) {
@@ -291,46 +242,44 @@ Status PostgresStore::make_stage(Table& table) {
   return {};
 }
 
-// Through the staging table: what is in the table already is left out, and told from what was inserted by the keys that come back.
-// `opening`: what goes before it in the same message.
-Status PostgresStore::stage(std::span<const Event* const> events, Items items, WriteResult& result, std::string_view opening) {
-  Table& table = *items[0].table;
+// Through the staging table: what is in the table already is left out. The staging table, which has no index and is no other
+// session's, is read as it was filled: in key order. `opening`: what goes before it in the same message.
+Status PostgresStore::stage(Table& table, Items items, const CopyBuffer& rows, WriteResult& result, std::string_view opening) {
   const std::string& columns = table.writer->column_list();
-  WriteResult here;
   const std::string what = doing(table);
   UTP_CHECK(connection_->start(std::string(opening) + table.stage_copy_sql, what));
-  UTP_TRY(const std::size_t rows, copy(what, events, items, here));
+  UTP_CHECK(send_rows(what, rows));
   UTP_CHECK(connection_->finish(what));
+  // Which rows they were costs the server a tenth of its time, so it is asked only where an event has several.
+  const bool ask = table.writer->plan().explode().has_value();
   UTP_TRY(const Rows inserted, connection_->run("INSERT INTO " + quote_identifier(table.writer->plan().table()) + " (" + columns + ") SELECT " + columns +
-                                                    " FROM " + table.stage + " ORDER BY event_time, key" +
-                                                    (table.writer->plan().explode() ? ", row_no" : "") + " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) + " DO NOTHING RETURNING key",
+                                                    " FROM " + table.stage + " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) +
+                                                    " DO NOTHING" + (ask ? " RETURNING key" : ""),
                                                 what));
-  if (static_cast<std::size_t>(inserted.count()) == rows) {
-    result.inserted += items.size() - here.errors.size();
-  } else {
+  const std::size_t rows_inserted = inserted.affected();
+  std::size_t events_inserted = rows_inserted;
+  if (ask) {
     std::unordered_set<Hash128, HashOfKey> keys;
     for (int i = 0; i < inserted.count(); ++i) keys.insert(read_key(inserted.bytes(i, 0)));
-    std::size_t error = 0;
-    for (const Item& item : items) {
-      if (error < here.errors.size() && here.errors[error].index == item.index) {
-        ++error;
-      } else if (keys.contains(item.key)) {
-        ++result.inserted;
-      } else {
-        result.duplicate_indexes.push_back(item.index);
-      }
-    }
+    events_inserted = keys.size();
   }
-  result.errors.insert(result.errors.end(), std::make_move_iterator(here.errors.begin()), std::make_move_iterator(here.errors.end()));
+  count(table, {events_inserted, rows_inserted, items.size() - events_inserted}, result);
   return {};
 }
 
 // Somewhere among the items is a row that the server refuses (a constraint or trigger that somebody added): halves find it.
-Status PostgresStore::stage_by_halves(std::span<const Event* const> events, Items items, WriteResult& result) {
-  const std::string what = doing(*items[0].table);
-  UTP_TRY(const Rows emptied, connection_->run("TRUNCATE " + items[0].table->stage, what));
+Status PostgresStore::stage_by_halves(std::span<const Event* const> events, Table& table, Items items, WriteResult& result) {
+  const std::string what = doing(table);
+  UTP_TRY(const Rows emptied, connection_->run("TRUNCATE " + table.stage, what));
   UTP_TRY(const Rows saved, connection_->run("SAVEPOINT utp_rows", what));
-  auto status = stage(events, items, result);
+  buffer_.cut(0);
+  append_copy_head(buffer_);
+  for (const auto& item : items) {
+    UTP_TRY(const std::size_t rows, table.writer->append(*events[item.index], item.key, buffer_));
+    (void)rows;
+  }
+  append_copy_end(buffer_);
+  auto status = stage(table, items, buffer_, result);
   if (status) {
     UTP_TRY(const Rows released, connection_->run("RELEASE SAVEPOINT utp_rows", what));
     return {};
@@ -342,37 +291,40 @@ Status PostgresStore::stage_by_halves(std::span<const Event* const> events, Item
     result.errors.push_back({items[0].index, std::move(status.error())});
     return {};
   }
-  UTP_CHECK(stage_by_halves(events, items.first(items.size() / 2), result));
-  return stage_by_halves(events, items.subspan(items.size() / 2), result);
+  UTP_CHECK(stage_by_halves(events, table, items.first(items.size() / 2), result));
+  return stage_by_halves(events, table, items.subspan(items.size() / 2), result);
 }
 
 // Before the transaction: a partition that one of them makes is there for all.
-Status PostgresStore::make_partitions() {
-  for (const Item& item : order_) {
-    if (item.table->partitions) UTP_CHECK(item.table->partitions->ensure(*connection_, item.table->writer->plan().table(), item.event_time_us));
+Status PostgresStore::make_partitions(ReadyBatch& batch) {
+  for (const Part& part : batch.parts()) {
+    if (!part.table->partitions) continue;
+    for (const auto& item : part.items) {
+      UTP_CHECK(part.table->partitions->ensure(*connection_, part.table->writer->plan().table(), item.event_time_us));
+    }
   }
   return {};
 }
 
-bool PostgresStore::forget_partitions() {
+bool PostgresStore::forget_partitions(ReadyBatch& batch) {
   bool any = false;
-  for (const Item& item : order_) {
-    if (!item.table->partitions) continue;
-    item.table->partitions->forget();
+  for (const Part& part : batch.parts()) {
+    if (!part.table->partitions) continue;
+    part.table->partitions->forget();
     any = true;
   }
   return any;
 }
 
 // "" where the table has no aggregates, or a statement that ends in ";". The items are in the order of time.
-std::string PostgresStore::touch_aggregates(Items items) const {
-  if (!items[0].table->aggregated) return {};
+std::string PostgresStore::touch_aggregates(const Part& part) const {
+  if (!part.table->aggregated) return {};
   std::vector<TimeRange> ranges;
-  for (const Item& item : items) {
+  for (const auto& item : part.items) {
     if (ranges.empty() || item.event_time_us > ranges.back().last_us + kTouchedGapUs) ranges.push_back({item.event_time_us, item.event_time_us});
     ranges.back().last_us = item.event_time_us;
   }
-  return touch_sql(items[0].table->writer->plan().table(), ranges) + "; ";
+  return touch_sql(part.table->writer->plan().table(), ranges) + "; ";
 }
 
 // Within the transaction of the first batch. Another writer may have been faster, with another realm: kUnavailable, and the
@@ -386,11 +338,11 @@ Status PostgresStore::fix_realm() {
 }
 
 // In as few messages as may be: the server has nothing to do while they travel.
-Status PostgresStore::transaction(std::span<const Event* const> events, WriteResult& result, bool staged, bool row_by_row) {
-  for (const Item& item : order_) {
-    if (staged) UTP_CHECK(make_stage(*item.table));
+Status PostgresStore::transaction(std::span<const Event* const> events, ReadyBatch& batch, WriteResult& result, bool staged, bool row_by_row) {
+  for (const Part& part : batch.parts()) {
+    if (staged) UTP_CHECK(make_stage(*part.table));
   }
-  note_symbols(events);
+  note_symbols(batch);
   std::string opening = std::string(Connection::kBegin) + "; ";
   if (!realm_stored_ || symbols_.any_fresh() || row_by_row) {
     UTP_CHECK(connection_->begin(kWrite));
@@ -398,25 +350,20 @@ Status PostgresStore::transaction(std::span<const Event* const> events, WriteRes
     opening.clear();
   }
   if (staged) {
-    UTP_TRY(const std::string closing, write_staged(events, result, row_by_row, opening));
+    UTP_TRY(const std::string closing, write_staged(events, batch, result, row_by_row, opening));
     UTP_CHECK(connection_->start(closing + "COMMIT", "commit"));
     UTP_CHECK(connection_->finish_commit("commit"));
   } else {
-    UTP_CHECK(write_direct(events, result, opening));
+    UTP_CHECK(write_direct(batch, result, opening));
   }
   symbols_.committed();
   return {};
 }
 
-// Those of one table lie together.
-PostgresStore::Items PostgresStore::items_of_table(std::size_t first) const {
-  std::size_t last = first;
-  while (last < order_.size() && order_[last].table == order_[first].table) ++last;
-  return Items(order_).subspan(first, last - first);
-}
-
-void PostgresStore::note_symbols(std::span<const Event* const> events) {
-  for (const Item& item : order_) symbols_.note(item.table->writer->plan().table(), events[item.index]->envelope.symbol);
+void PostgresStore::note_symbols(ReadyBatch& batch) {
+  for (const Part& part : batch.parts()) {
+    for (const std::string_view symbol : part.symbols) symbols_.note(part.table->writer->plan().table(), symbol);
+  }
 }
 
 // What goes before the rows in their transaction.
@@ -426,35 +373,30 @@ Status PostgresStore::write_first() {
 }
 
 // What is left to be run in the transaction before it ends: "" or statements that end in ";".
-Result<std::string> PostgresStore::write_staged(std::span<const Event* const> events, WriteResult& result, bool row_by_row, std::string_view opening) {
+Result<std::string> PostgresStore::write_staged(std::span<const Event* const> events, ReadyBatch& batch, WriteResult& result, bool row_by_row,
+                                                std::string_view opening) {
   std::string closing;
-  for (std::size_t first = 0; first < order_.size();) {
-    const Items items = items_of_table(first);
-    const std::size_t inserted = result.inserted;
-    UTP_CHECK(row_by_row ? stage_by_halves(events, items, result) : stage(events, items, result, first == 0 ? opening : ""));
-    if (result.inserted > inserted) closing += touch_aggregates(items);
-    first += items.size();
+  for (const Part& part : batch.parts()) {
+    const WriteResult::Counts& counts = result.by_type[part.table->writer->plan().event_type()];
+    const std::size_t inserted = counts.inserted;
+    UTP_CHECK(row_by_row ? stage_by_halves(events, *part.table, part.items, result)
+                         : stage(*part.table, part.items, part.rows, result, &part == batch.parts().data() ? opening : ""));
+    if (counts.inserted > inserted) closing += touch_aggregates(part);
   }
   return closing;
 }
 
 // All statements up to COMMIT in one message.
-Status PostgresStore::write_direct(std::span<const Event* const> events, WriteResult& result, std::string_view opening) {
+Status PostgresStore::write_direct(ReadyBatch& batch, WriteResult& result, std::string_view opening) {
   std::string script(opening), what;
-  for (std::size_t first = 0; first < order_.size();) {
-    const Items items = items_of_table(first);
-    what += what.empty() ? doing(*items[0].table) : ", " + items[0].table->writer->plan().table();
-    script += items[0].table->copy_sql + "; " + touch_aggregates(items);
-    first += items.size();
+  for (const Part& part : batch.parts()) {
+    what += what.empty() ? doing(*part.table) : ", " + part.table->writer->plan().table();
+    script += part.table->copy_sql + "; " + touch_aggregates(part);
   }
   UTP_CHECK(connection_->start(script + "COMMIT", what));
-  for (std::size_t first = 0; first < order_.size();) {
-    const Items items = items_of_table(first);
-    const std::size_t errors = result.errors.size();
-    UTP_TRY(const std::size_t rows, copy(what, events, items, result));
-    (void)rows;
-    result.inserted += items.size() - (result.errors.size() - errors);
-    first += items.size();
+  for (const Part& part : batch.parts()) {
+    UTP_CHECK(send_rows(what, part.rows));
+    count(*part.table, {part.items.size(), part.row_count, 0}, result);
   }
   return connection_->finish_commit(what);
 }
@@ -467,16 +409,20 @@ Status PostgresStore::load_realm(const Event& first) {
   return {};
 }
 
-Status PostgresStore::write_once(std::span<const Event* const> events, WriteResult& result) {
+Status PostgresStore::write_once(std::span<const Event* const> events, ReadyBatch* ready, WriteResult& result) {
   UTP_CHECK(connect());
   UTP_CHECK(load_realm(*events.front()));
-  plan_batch(events, result);
-  if (order_.empty()) return {};
-  UTP_CHECK(make_partitions());
-  const WriteResult planned = result;
+  if (ready == nullptr || !ready->all_of(realm_)) {
+    own_.make(events, tables_, options_.place, &realm_);
+    ready = &own_;
+  }
+  ReadyBatch& batch = *ready;
+  result = batch.left_out();
+  if (batch.parts().empty()) return {};
+  UTP_CHECK(make_partitions(batch));
   const auto attempt = [&](bool staged, bool row_by_row) -> Status {
-    result = planned;
-    auto status = transaction(events, result, staged, row_by_row);
+    result = batch.left_out();
+    auto status = transaction(events, batch, result, staged, row_by_row);
     if (!status) {
       connection_->roll_back();
       symbols_.rolled_back();
@@ -486,25 +432,25 @@ Status PostgresStore::write_once(std::span<const Event* const> events, WriteResu
   bool staged = staged_batches_ > 0;
   auto status = attempt(staged, false);
   const auto row_error = [&] { return !status && is_row_error(connection_->last_state()); };
-  if (row_error() && is_check(connection_->last_state()) && forget_partitions()) {  // retention may have dropped one
-    UTP_CHECK(make_partitions());
+  if (row_error() && is_check(connection_->last_state()) && forget_partitions(batch)) {  // retention may have dropped one
+    UTP_CHECK(make_partitions(batch));
     status = attempt(staged, false);
   }
   if (row_error() && !staged && is_duplicate(connection_->last_state())) status = attempt(staged = true, false);
   if (row_error()) status = attempt(true, true);
   if (!status) return status;
   realm_stored_ = true;
-  const bool duplicates = result.duplicate_indexes.size() > planned.duplicate_indexes.size();  // in the table, not in the batch
-  staged_batches_ = duplicates ? kCleanBatches : std::max(0, staged_batches_ - 1);
+  // Those in the table, not those in the batch.
+  staged_batches_ = duplicates_of(result) > duplicates_of(batch.left_out()) ? kCleanBatches : std::max(0, staged_batches_ - 1);
   return {};
 }
 
-Result<WriteResult> PostgresStore::write(std::span<const Event* const> events) {
+Result<WriteResult> PostgresStore::write_until(std::span<const Event* const> events, ReadyBatch* ready) {
   if (events.empty()) return WriteResult{};
   if (options_.read_only) return fail(read_only_error(options_.place));
   for (int conflicts = 0;; ++conflicts) {
     WriteResult result;
-    auto status = write_once(events, result);
+    auto status = write_once(events, ready, result);
     if (!status) {
       staged_batches_ = kCleanBatches;
       if (connection_ && is_conflict(connection_->last_state()) && conflicts < kConflictRetriesMax) continue;
@@ -518,7 +464,7 @@ Result<WriteResult> PostgresStore::write(std::span<const Event* const> events) {
 Result<std::map<std::string, std::uint64_t>> PostgresStore::begin_whole(const ReplaceRange& range) {
   UTP_CHECK(connect());
   std::set<std::string> tables;
-  for (auto& [name, table] : tables_) {
+  for (auto& [name, table] : tables_.all()) {
     tables.insert(name.first);
     UTP_CHECK(make_stage(table));
   }
@@ -527,14 +473,14 @@ Result<std::map<std::string, std::uint64_t>> PostgresStore::begin_whole(const Re
 }
 
 Result<WriteResult> PostgresStore::write_whole(std::span<const Event* const> events) {
-  WriteResult result;
   UTP_CHECK(load_realm(*events.front()));
-  plan_batch(events, result);
-  if (!order_.empty()) {
-    UTP_CHECK(make_partitions());
-    note_symbols(events);
+  own_.make(events, tables_, options_.place, &realm_);
+  WriteResult result = own_.left_out();
+  if (!own_.parts().empty()) {
+    UTP_CHECK(make_partitions(own_));
+    note_symbols(own_);
     UTP_CHECK(write_first());
-    UTP_TRY(const std::string closing, write_staged(events, result, true, ""));
+    UTP_TRY(const std::string closing, write_staged(events, own_, result, true, ""));
     if (!closing.empty()) UTP_CHECK(connection_->execute(closing, kTouch));
     realm_stored_ = true;
   }
@@ -572,7 +518,7 @@ Result<std::unique_ptr<Replacement>> PostgresStore::begin_replace(const ReplaceR
   PostgresStoreOptions options = options_;
   options.statement_timeout_ms = std::max(options.statement_timeout_ms, options.query_timeout_ms);  // deletes more than a batch
   auto store = std::make_unique<PostgresStore>(options);
-  for (const auto& [name, table] : tables_) UTP_CHECK(store->prepare(table.writer->shared_plan()));
+  for (const auto& [name, table] : tables_.all()) UTP_CHECK(store->prepare(table.writer->shared_plan()));
   UTP_TRY(auto removed, store->begin_whole(range));
   return std::unique_ptr<Replacement>(new PostgresReplacement(std::move(store), std::move(removed)));
 }

@@ -148,8 +148,8 @@ TEST_F(PostgresStore, CopiesStraightAfterCleanBatchesAndStagesAfterADuplicate) {
   EXPECT_EQ(mixed.duplicates, 2u);
   EXPECT_EQ(direct_copies(), 4);  // it was tried, and
   EXPECT_EQ(staged_copies(), kCleanBatches + 1);
-  EXPECT_EQ(mixed.duplicate_indexes.size(), 2u);
-  EXPECT_EQ(std::count(mixed.duplicate_indexes.begin(), mixed.duplicate_indexes.end(), 1u), 0);
+  EXPECT_EQ(mixed.by_type.at(plan_->event_type()).inserted, 1u);
+  EXPECT_EQ(mixed.by_type.at(plan_->event_type()).duplicates, 2u);
 
   for (int i = 0; i < kCleanBatches - 1; ++i) clean();
   write(*store, plan_, {1});  // one short of enough: from the beginning

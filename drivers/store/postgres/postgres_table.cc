@@ -92,7 +92,7 @@ Result<std::unique_ptr<TableWriter>> TableWriter::create(std::shared_ptr<const P
   return table;
 }
 
-Status TableWriter::append_text(std::string_view column, std::string_view text, CopyBuffer& out) {
+Status TableWriter::append_text(std::string_view column, std::string_view text, CopyBuffer& out) const {
   if (!text.empty() && std::memchr(text.data(), 0, text.size()) != nullptr) {
     return fail(Code::kInvalidArgument, plan_->schema_ref() + ": column \"" + std::string(column) +
                                             "\": the text has a NUL character, which PostgreSQL cannot store. Let the mapper drop it, or refuse it "
@@ -105,7 +105,7 @@ Status TableWriter::append_text(std::string_view column, std::string_view text, 
   return {};
 }
 
-Status TableWriter::append_value(const StoredColumn& column, const Value& value, CopyBuffer& out) {
+Status TableWriter::append_value(const StoredColumn& column, const Value& value, CopyBuffer& out) const {
   if (!value.present()) {
     append_null(out);
     if (column.kind == StoredKind::kTime) append_null(out);
@@ -139,7 +139,7 @@ Status TableWriter::append_value(const StoredColumn& column, const Value& value,
                                           std::string(name_of(value.kind)) + ": let the mapper set the type that the schema has");
 }
 
-Status TableWriter::append_row(const Event& event, const Hash128& key, std::string_view quality, std::size_t row, CopyBuffer& out) {
+Status TableWriter::append_row(const Event& event, const Hash128& key, std::string_view quality, std::size_t row, CopyBuffer& out) const {
   const Envelope& envelope = event.envelope;
   put(out.room(2), field_count_);
   out.take(2);
@@ -164,9 +164,10 @@ Status TableWriter::append_row(const Event& event, const Hash128& key, std::stri
       continue;
     }
     if (plan_->explode() != i) {
-      scratch_.clear();
-      append_array_json(event.row, i, scratch_);
-      append_bytes(scratch_, out);
+      std::string& text = out.scratch();
+      text.clear();
+      append_array_json(event.row, i, text);
+      append_bytes(text, out);
       continue;
     }
     const std::size_t arity = plan_->columns()[i].arity;
@@ -174,9 +175,10 @@ Status TableWriter::append_row(const Event& event, const Hash128& key, std::stri
     if (row * arity >= elements.size()) {
       UTP_CHECK(append_value(column, Value::null(), out));
     } else if (column.kind == StoredKind::kArray) {
-      scratch_.clear();
-      append_element_json(event.row, i, row, scratch_);
-      append_bytes(scratch_, out);
+      std::string& text = out.scratch();
+      text.clear();
+      append_element_json(event.row, i, row, text);
+      append_bytes(text, out);
     } else {
       UTP_CHECK(append_value(column, elements[row], out));
     }
@@ -194,7 +196,7 @@ bool TableWriter::rounds(const Event& event) const {
   return std::any_of(elements.begin(), elements.end(), loses);
 }
 
-Result<std::size_t> TableWriter::append(const Event& event, const Hash128& key, CopyBuffer& out) {
+Result<std::size_t> TableWriter::append(const Event& event, const Hash128& key, CopyBuffer& out) const {
   const Quality quality = rounds(event) ? event.envelope.quality | Quality::kRounded : event.envelope.quality;
   const std::string names = quality == Quality::kNone ? std::string() : to_string(quality);
   std::size_t rows = 1;

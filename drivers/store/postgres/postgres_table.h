@@ -27,10 +27,12 @@ class CopyBuffer {
   std::size_t size() const { return size_; }
   void cut(std::size_t size) { size_ = size; }
   std::span<const char> bytes() const { return {bytes_.data(), size_}; }
+  std::string& scratch() { return scratch_; }  // for what is written here next
 
  private:
   ByteBuffer bytes_;
   std::size_t size_ = 0;
+  std::string scratch_;
 };
 
 void append_copy_head(CopyBuffer& out);
@@ -38,7 +40,7 @@ void append_copy_end(CopyBuffer& out);
 void write_key(const Hash128& key, char* out);  // 16 bytes, in the server's order of a uuid
 Hash128 read_key(std::string_view bytes);
 
-// Not thread-safe. Knows no connection: a lost one leaves it as it is.
+// Knows no connection: a lost one leaves it as it is. Any thread may use it, each with its own buffer.
 class TableWriter {
  public:
   static Result<std::unique_ptr<TableWriter>> create(std::shared_ptr<const Plan> plan);
@@ -53,13 +55,13 @@ class TableWriter {
 
   // The rows of an event: one, or one per element of the exploded array. Their number; or kInvalidArgument naming the column
   // that cannot be stored: then nothing was appended.
-  Result<std::size_t> append(const Event& event, const Hash128& key, CopyBuffer& out);
+  Result<std::size_t> append(const Event& event, const Hash128& key, CopyBuffer& out) const;
 
  private:
   explicit TableWriter(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
-  Status append_row(const Event& event, const Hash128& key, std::string_view quality, std::size_t row, CopyBuffer& out);
-  Status append_value(const StoredColumn& column, const Value& value, CopyBuffer& out);
-  Status append_text(std::string_view column, std::string_view text, CopyBuffer& out);
+  Status append_row(const Event& event, const Hash128& key, std::string_view quality, std::size_t row, CopyBuffer& out) const;
+  Status append_value(const StoredColumn& column, const Value& value, CopyBuffer& out) const;
+  Status append_text(std::string_view column, std::string_view text, CopyBuffer& out) const;
   bool rounds(const Event& event) const;
 
   std::shared_ptr<const Plan> plan_;
@@ -67,7 +69,6 @@ class TableWriter {
   std::size_t first_payload_ = 0;
   std::int16_t field_count_ = 0;       // columns of the table: a time has two
   std::string column_list_, column_definitions_;
-  std::string scratch_;
 };
 
 }  // namespace utp::postgres

@@ -146,8 +146,14 @@ void SqliteStore::plan_batch(std::span<const Event* const> events, WriteResult& 
 }
 
 Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult& result) {
+  WriteResult::Counts* counts = nullptr;
+  const TableWriter* counted = nullptr;
   for (std::size_t i = 0; i < order_.size(); ++i) {
     const Item& item = order_[i];
+    if (item.table != counted) {
+      counted = item.table;
+      counts = &result.by_type[counted->plan().event_type()];
+    }
     if (i + kPrefetchEvents < order_.size()) prefetch(*events[order_[i + kPrefetchEvents].index]);
     if (i + kPrefetchRows < order_.size()) prefetch_row(*events[order_[i + kPrefetchRows].index]);
     if (i + kPrefetchTexts < order_.size()) prefetch_texts(*events[order_[i + kPrefetchTexts].index]);
@@ -155,9 +161,10 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
     if (outcome) {
       if (*outcome == TableWriter::Outcome::kInserted) {
         ++result.inserted;
+        ++counts->inserted;
       } else {
         ++result.duplicates;
-        result.duplicate_indexes.push_back(item.index);
+        ++counts->duplicates;
       }
       continue;
     }
@@ -167,7 +174,9 @@ Status SqliteStore::run_batch(std::span<const Event* const> events, WriteResult&
   }
   for (const auto& [plan, table] : tables_) {
     const std::uint64_t rows = table->take_row_count();
-    if (rows > 0) UTP_CHECK(table->count_rows(rows));
+    if (rows == 0) continue;
+    result.by_type[plan->event_type()].rows += rows;
+    UTP_CHECK(table->count_rows(rows));
   }
   if (result.inserted > 0 && !realm_stored_) UTP_CHECK(set_realm());
   return {};
