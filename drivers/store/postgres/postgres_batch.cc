@@ -9,8 +9,8 @@ namespace utp::postgres {
 
 void TableList::add(const Plan& plan, Table table) {
   const std::lock_guard lock(mutex_);
-  Table& place = tables_.try_emplace({plan.table(), plan.schema_ref()}, std::move(table)).first->second;
-  by_plan_[&plan] = by_plan_[&place.writer->plan()] = &place;
+  const auto [place, fresh] = tables_.try_emplace({plan.table(), plan.schema_ref()}, std::move(table));
+  if (fresh) by_plan_[&plan] = &place->second;  // the table keeps its plan: another instance may end, and its place be another's
 }
 
 Table* TableList::find(const Plan& plan, std::size_t values) {

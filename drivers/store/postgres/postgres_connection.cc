@@ -327,8 +327,9 @@ Status Connection::await_copy(std::string_view doing) {
     if (status == PGRES_COPY_IN) return {};
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) continue;
     Error error = failure(answer.get(), doing);
-    if (handle_) (void)take_all(doing);
-    return fail(std::move(error));
+    if (!handle_) return fail(std::move(error));
+    const auto rest = take_all(doing);
+    return fail(handle_ ? std::move(error) : rest.error());  // a loss goes before what was refused
   }
 }
 

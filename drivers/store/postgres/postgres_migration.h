@@ -10,9 +10,10 @@ namespace utp::postgres {
 
 // What divides tables by time in this store, decided when its catalogue was made.
 inline constexpr std::string_view kPlainEngine = "postgresql", kTimescaleEngine = "timescaledb";
-// An expression: whether the server loaded TimescaleDB at its start, which its loader's own setting shows to every user. Without
-// that CREATE EXTENSION ends the connection.
-inline constexpr std::string_view kTimescaleLoaded = "current_setting('timescaledb.max_background_workers', true) IS NOT NULL";
+// An expression: whether the server loaded TimescaleDB at its start, which every user sees by its loader's own setting (one that
+// only stands in a file is not listed). Without that CREATE EXTENSION ends the connection.
+inline constexpr std::string_view kTimescaleLoaded =
+    "EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'timescaledb.max_background_workers')";
 // A schema of views over the stores of regions (postgres_federation.h): to be read only.
 inline constexpr std::string_view kFederationEngine = "federation";
 Result<std::string> stored_engine(Connection& connection);

@@ -242,8 +242,7 @@ Status PostgresStore::make_stage(Table& table) {
   return {};
 }
 
-// Through the staging table: what is in the table already is left out. The staging table, which has no index and is no other
-// session's, is read as it was filled: in key order. `opening`: what goes before it in the same message.
+// Through the staging table: what is in the table already is left out. `opening`: what goes before it in the same message.
 Status PostgresStore::stage(Table& table, Items items, const CopyBuffer& rows, WriteResult& result, std::string_view opening) {
   const std::string& columns = table.writer->column_list();
   const std::string what = doing(table);
@@ -253,8 +252,8 @@ Status PostgresStore::stage(Table& table, Items items, const CopyBuffer& rows, W
   // Which rows they were costs the server a tenth of its time, so it is asked only where an event has several.
   const bool ask = table.writer->plan().explode().has_value();
   UTP_TRY(const Rows inserted, connection_->run("INSERT INTO " + quote_identifier(table.writer->plan().table()) + " (" + columns + ") SELECT " + columns +
-                                                    " FROM " + table.stage + " ON CONFLICT " + std::string(primary_key_sql(table.writer->plan())) +
-                                                    " DO NOTHING" + (ask ? " RETURNING key" : ""),
+                                                    " FROM " + table.stage + " ORDER BY event_time, key" + (ask ? ", row_no" : "") + " ON CONFLICT " +
+                                                    std::string(primary_key_sql(table.writer->plan())) + " DO NOTHING" + (ask ? " RETURNING key" : ""),
                                                 what));
   const std::size_t rows_inserted = inserted.affected();
   std::size_t events_inserted = rows_inserted;
